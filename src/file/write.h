@@ -1,0 +1,23 @@
+/* write.h - the only way the library writes a file: to a temporary name beside the destination,
+ * then fsync, rename, fsync of the folder. Until commit the destination is untouched; abort (also after
+ * any error) removes the temporary file. Names look like ".NAME.rwkv-tmp-PID-N"; begin removes those of
+ * dead processes that were left for the same destination. */
+#ifndef RW_WRITE_H
+#define RW_WRITE_H
+
+#include "../base/base.h"
+
+typedef struct rw_writer rw_writer;
+
+/* Refuses a destination that is a folder or device, or the same file as `not_this` (may be NULL):
+ * also through links. */
+rwkv_status rw_writer_begin(rw_writer **out, const char *path, const char *not_this, rwkv_error *err);
+/* Buffered. "No space left on device; wrote X of Y" when Y (expected total, 0 unknown) was told. */
+rwkv_status rw_writer_add(rw_writer *w, const void *data, size_t n, rwkv_error *err);
+rwkv_status rw_writer_patch(rw_writer *w, uint64_t offset, const void *data, size_t n, rwkv_error *err);
+uint64_t rw_writer_pos(const rw_writer *w);
+void rw_writer_expect(rw_writer *w, uint64_t total);
+rwkv_status rw_writer_commit(rw_writer *w, rwkv_error *err); /* frees w, also on failure */
+void rw_writer_abort(rw_writer *w);                          /* frees w; NULL is fine */
+
+#endif

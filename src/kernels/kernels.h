@@ -1,0 +1,58 @@
+/* kernels.h - the arithmetic, behind one struct of function pointers. The scalar table is complete, is
+ * the truth, and is the port to unknown CPUs; each other ISA is one file with its own compiler flags.
+ *
+ * Order of sums: y[t][r] = sum over k of W[r][k] * X[t][k] is formed in an order that depends on the
+ * ISA and on k only, never on how many rows or tokens are computed together. That is why results do
+ * not depend on threads, chunking or batch neighbours. */
+#ifndef RW_KERNELS_H
+#define RW_KERNELS_H
+
+#include "../base/base.h"
+#include "../quant/quant.h"
+
+typedef struct rw_kernels {
+    const char *name; /* "scalar", "avx2", ... */
+
+    /* One row of blocks to float32, bit-exact with rw_type_info.decode. Index: rw_type. */
+    void (*decode[RW_TYPE_COUNT])(const void *blocks, float *out, size_t n);
+
+    /* y[t * y_stride + r] = scale * sum_k w[r * w_stride + k] * x[t * x_stride + k]
+     * for r in [0, n_rows), t in [0, n_tokens). Any sizes. */
+    void (*matmul_f32)(const float *w, size_t w_stride, size_t n_rows, const float *x, size_t x_stride,
+                       size_t n_tokens, size_t n, float scale, float *y, size_t y_stride);
+
+    /* out = (x - mean) / sqrt(var + eps) * weight + bias, population variance */
+    void (*layer_norm)(const float *x, const float *weight, const float *bias, float eps, float *out,
+                       size_t n);
+    /* Token shift, both ways of writing it: out = x*m + p*(1-m)  |  out = x + (p-x)*m */
+    void (*mix_current)(const float *x, const float *p, const float *m, float *out, size_t n);
+    void (*mix_previous)(const float *x, const float *p, const float *m, float *out, size_t n);
+    void (*relu2)(float *x, size_t n);      /* max(x,0)^2 in place */
+    void (*sigmoid)(float *x, size_t n);    /* in place */
+    void (*tanh)(float *x, size_t n);
+    void (*silu)(float *x, size_t n);
+    bool (*all_finite)(const float *x, size_t n);
+
+    /* Recurrences for n_tokens consecutive tokens of one sequence; *_stride is the distance between
+     * tokens. Formulas: docs in kernels/scalar.c and rwkv paper sections named there.
+     * v4: channels [0, n); k, v: in; y: out; state aa, bb, pp [n]; u, w [n] (w = -exp(decay)). */
+    void (*wkv4)(const float *k, const float *v, size_t stride, const float *u, const float *w, float *aa,
+                 float *bb, float *pp, float *y, size_t n_tokens, size_t n);
+    /* v5, v6: one head of size n. S [key][value]; r, k, v, y at stride; u [n]; w [n] at w_stride
+     * (0: the same decay for every token). y is read before the update. */
+    void (*wkv6)(const float *r, const float *k, const float *v, size_t stride, const float *u,
+                 const float *w, size_t w_stride, float *S, float *y, size_t n_tokens, size_t n);
+    /* v7: one head of size n. S [value][key]; kappa: normalised removal key, a: in-context rate.
+     * y is read after the update. */
+    void (*wkv7)(const float *r, const float *w, const float *k, const float *v, const float *kappa,
+                 const float *a, size_t stride, float *S, float *y, size_t n_tokens, size_t n);
+} rw_kernels;
+
+/* isa NULL: $RWKV_ISA, else the best that CPU and system support. An unknown or unsupported name is
+ * RWKV_E_ARG and the message lists the usable ones. */
+rwkv_status rw_kernels_get(const rw_kernels **out, const char *isa, rwkv_error *err);
+
+extern const rw_kernels rw_kernels_scalar;
+extern const rw_kernels rw_kernels_avx2; /* only in x86-64 builds */
+
+#endif

@@ -1,0 +1,102 @@
+/* model.h - a bound model, one evaluation, and what each version file provides.
+ *
+ * Evaluation works on rows: all tokens of all sequences of a call, at most RW_MAX_ROWS at a time. A
+ * segment is a run of consecutive rows of one sequence with its state. One token, a long prompt and a
+ * batch of sessions are the same code. */
+#ifndef RW_MODEL_H
+#define RW_MODEL_H
+
+#include "../cpu/cpu.h"
+#include "../kernels/kernels.h"
+#include "checkpoint.h"
+#include <pthread.h>
+
+#define RW_MAX_ROWS 128u
+
+/* A matrix as stored; y = scale * W x. */
+typedef struct rw_mat {
+    const uint8_t *data;
+    rw_type type;
+    uint32_t rows, cols;
+    size_t row_bytes;
+    float scale;
+} rw_mat;
+
+typedef struct rw_segment {
+    float *state; /* of the sequence, all layers */
+    size_t row;   /* first row */
+    size_t n;     /* rows */
+} rw_segment;
+
+/* Everything forward() works with. x enters as LN(emb; ln0) and leaves as the residual after the last
+ * layer. Scratch buffers are taken with rw_take (a bump allocator reset for each call). */
+typedef struct rw_eval {
+    const struct rwkv_model *m;
+    const int32_t *tokens;      /* [n_rows] */
+    size_t n_rows;
+    const rw_segment *segs;
+    size_t n_segs;
+    float *x;                   /* [n_rows, D] residual */
+    const float *x0;            /* [n_rows, D] LN(emb; ln0), kept only for v7a */
+    float *scratch, *scratch_end;
+} rw_eval;
+
+struct rw_arch {
+    const rw_rule *rules;       /* of one layer */
+    size_t n_rules;
+    size_t layer_size;          /* bytes of the layer struct that rules' offsets point into */
+    const char *gguf_arch;      /* general.architecture */
+    /* Fills c->dim from the tensors of layer 0 (and 1). */
+    rwkv_status (*measure)(rw_checkpoint *c, rwkv_error *err);
+    /* Floats of one layer's state; floats of scratch per row. */
+    size_t (*state_len)(const rw_checkpoint *c);
+    size_t (*scratch_len)(const rw_checkpoint *c);
+    void (*init_state)(const struct rwkv_model *m, float *state); /* NULL: zeros */
+    /* After binding: per-layer values derived once (folded decays). May be NULL. */
+    rwkv_status (*finish)(struct rwkv_model *m, uint32_t layer, rwkv_error *err);
+    /* One layer for all rows. RWKV_OK or RWKV_E_NUMERIC (caller names the layer). */
+    void (*layer)(rw_eval *e, uint32_t layer);
+};
+
+extern const rw_arch rw_arch_v4, rw_arch_v5, rw_arch_v6, rw_arch_v7, rw_arch_v7a;
+
+struct rwkv_model {
+    rw_checkpoint *ckpt;
+    const rw_arch *arch;
+    const rw_kernels *k;
+    rw_pool *pool;
+    rw_arena arena;             /* vectors, turned matrices, layer structs */
+    /* sizes, copied from ckpt->dim for short names in forward code */
+    uint32_t n_layer, D, A, F, V, H, N;
+    float ln_eps, gn_eps;
+    rw_mat emb, head;           /* [V, D] */
+    float *ln0_w, *ln0_b, *ln_out_w, *ln_out_b; /* [D] */
+    uint8_t *layers;            /* [n_layer][arch->layer_size] */
+    size_t state_len;           /* floats, all layers */
+    size_t layer_state_len;
+    /* one evaluation at a time: the workspace is shared */
+    pthread_mutex_t lock;
+    float *work;                /* x, x0, scratch for RW_MAX_ROWS rows */
+    size_t work_len;
+    float *panel;               /* [n_threads][RW_PANEL] decoded weight rows */
+    size_t panel_len;           /* floats per thread */
+    rwkv_tokenizer *tokenizer;
+    rwkv_error tokenizer_error; /* why there is none */
+    const rwkv_template *chat;
+    uint8_t fingerprint[32], weights_hash[32];
+};
+
+/* ---- building blocks of forward(), rows in parallel */
+float *rw_take(rw_eval *e, size_t floats);
+/* y[row][r] = W x[row]; y_stride may be larger than W.rows. */
+void rw_matmul(rw_eval *e, const rw_mat *w, const float *x, float *y, size_t y_stride);
+/* Every row: fn(ctx, begin, end, thread). */
+void rw_rows(rw_eval *e, rw_pool_fn fn, void *ctx);
+/* prev[row] = the previous row of the same sequence, or the shift vector in its state at `offset`;
+ * then stores each sequence's last row there. x and prev: [n_rows, D]. */
+void rw_token_shift(rw_eval *e, const float *x, float *prev, size_t state_offset);
+static inline const void *rw_layer(const rw_eval *e, uint32_t i) {
+    return e->m->layers + (size_t)i * e->m->arch->layer_size;
+}
+
+#endif
