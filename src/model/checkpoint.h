@@ -56,6 +56,7 @@ typedef struct rw_rule {
     rw_dim dims[4];      /* (out, in) order, slowest first */
     uint32_t flags;
     size_t offset;       /* in the layer (or model) struct: float * for vectors, rw_mat for the rest */
+    rw_form form;        /* vectors: the form that evaluation wants; writers always want RW_RAW */
 } rw_rule;
 
 /* One rule's weight in this file. */
@@ -105,6 +106,15 @@ void rw_weight_values(const rw_weight *w, const rw_checkpoint *c, rw_form want, 
 void rw_weight_rows(const rw_weight *w, const rw_checkpoint *c, uint64_t row0, uint64_t n, float *out);
 /* The number that a rule's dim stands for in this file. */
 static inline uint32_t rw_dim_of(const rw_checkpoint *c, rw_dim d) { return c->dim[d]; }
+
+/* ---- for the versions' measure(): a layer's weight by its .pth name (missing is RWKV_E_MODEL), its rows
+ * or columns in (out, in) order, and the heads from a tensor that starts with that dimension. */
+#define RW_MAX_DIM (1u << 24)
+rwkv_status rw_checkpoint_find(const rw_checkpoint *c, const char *name, uint32_t layer, rw_weight *w,
+                               rwkv_error *err);
+rwkv_status rw_checkpoint_size(const rw_checkpoint *c, const char *name, uint32_t layer, bool cols,
+                               uint32_t *out, rwkv_error *err);
+rwkv_status rw_checkpoint_heads(rw_checkpoint *c, const char *name, rwkv_error *err);
 
 /* SHA-256 over version, sizes and the layer norms' weights as float32: the same for every format and
  * quantization of one model. */

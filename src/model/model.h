@@ -37,7 +37,8 @@ typedef struct rw_eval {
     const rw_segment *segs;
     size_t n_segs;
     float *x;                   /* [n_rows, D] residual */
-    const float *x0;            /* [n_rows, D] LN(emb; ln0), kept only for v7a */
+    const float *x0;            /* [n_rows, D] LN(emb; ln0), for v7a */
+    float *v_first;             /* [n_rows, A] values of layer 0, for v7 */
     float *scratch, *scratch_end;
 } rw_eval;
 
@@ -54,7 +55,7 @@ struct rw_arch {
     void (*init_state)(const struct rwkv_model *m, float *state); /* NULL: zeros */
     /* After binding: per-layer values derived once (folded decays). May be NULL. */
     rwkv_status (*finish)(struct rwkv_model *m, uint32_t layer, rwkv_error *err);
-    /* One layer for all rows. RWKV_OK or RWKV_E_NUMERIC (caller names the layer). */
+    /* One layer for all rows: e->x in, e->x out, the segments' states advanced. */
     void (*layer)(rw_eval *e, uint32_t layer);
 };
 
@@ -86,17 +87,33 @@ struct rwkv_model {
     uint8_t fingerprint[32], weights_hash[32];
 };
 
-/* ---- building blocks of forward(), rows in parallel */
+/* ---- building blocks of a layer. Rows run in parallel; x, out: [n_rows, n] unless said otherwise. */
 float *rw_take(rw_eval *e, size_t floats);
-/* y[row][r] = W x[row]; y_stride may be larger than W.rows. */
-void rw_matmul(rw_eval *e, const rw_mat *w, const float *x, float *y, size_t y_stride);
-/* Every row: fn(ctx, begin, end, thread). */
-void rw_rows(rw_eval *e, rw_pool_fn fn, void *ctx);
-/* prev[row] = the previous row of the same sequence, or the shift vector in its state at `offset`;
- * then stores each sequence's last row there. x and prev: [n_rows, D]. */
+/* y[row][r] = sum_k W[r][k] x[row][k]; strides in floats between rows. */
+void rw_matmul(rw_eval *e, const rw_mat *w, const float *x, size_t x_stride, float *y, size_t y_stride);
+/* Splits [0, n) among the threads; runs on the calling thread alone when that is all it takes. */
+void rw_split(rw_eval *e, size_t n, size_t grain, rw_pool_fn fn, void *ctx);
+void rw_norm(rw_eval *e, const float *x, const float *weight, const float *bias, float *out); /* [n_rows, D] */
+typedef void rw_mix_fn(const float *x, const float *p, const float *m, float *out, size_t n);
+void rw_mix(rw_eval *e, rw_mix_fn *fn, const float *x, const float *prev, const float *m, float *out);
+/* In place on [n_rows, n]: relu2, sigmoid, tanh, silu of the kernel table. */
+void rw_apply(rw_eval *e, void (*fn)(float *x, size_t n), float *x, size_t n);
+void rw_add_rows(rw_eval *e, const float *y);                        /* x += y */
+void rw_add_gated(rw_eval *e, const float *gate, const float *y);    /* x += gate * y */
+/* prev[row] = the previous row of the same sequence, or the shift vector in its state at `offset`; then
+ * keeps each sequence's last row there. x, prev: [n_rows, D]. */
 void rw_token_shift(rw_eval *e, const float *x, float *prev, size_t state_offset);
+/* Where layer i's part of a state begins. Its order: ffn_x [D], att_x [D], then the version's own. */
+static inline size_t rw_ffn_shift(const rw_eval *e, uint32_t i) { return i * e->m->layer_state_len; }
+static inline size_t rw_att_shift(const rw_eval *e, uint32_t i) {
+    return i * e->m->layer_state_len + e->m->D;
+}
+static inline size_t rw_att_state(const rw_eval *e, uint32_t i) {
+    return i * e->m->layer_state_len + 2 * (size_t)e->m->D;
+}
 static inline const void *rw_layer(const rw_eval *e, uint32_t i) {
     return e->m->layers + (size_t)i * e->m->arch->layer_size;
 }
+
 
 #endif
