@@ -1,0 +1,191 @@
+/* scalar.c - the arithmetic in plain C: complete, the truth that the other tables are tested against,
+ * and what unknown processors run. Compilers turn most of the loops into SIMD.
+ *
+ * Sums: sixteen partial sums, element k into number k mod 16, then a fixed tree. The order depends on
+ * the length alone. No contraction into fused multiply-adds (-ffp-contract=off).
+ *
+ * Formulas of the recurrences: RWKV-4 arXiv 2305.13048 (appendix on numerical stability), RWKV-5/6
+ * arXiv 2404.05892, RWKV-7 arXiv 2503.14456. */
+#include "../quant/blocks.h"
+#include "kernels.h"
+#include <math.h>
+#include <string.h>
+
+#define LANES 16
+
+static float tree(const float s[LANES]) {
+    float a[LANES / 2];
+    for (int l = 0; l < 8; l++) a[l] = s[l] + s[l + 8];
+    for (int l = 0; l < 4; l++) a[l] += a[l + 4];
+    return (a[0] + a[2]) + (a[1] + a[3]);
+}
+
+static float dot(const float *a, const float *b, size_t n) {
+    float s[LANES] = {0};
+    size_t k = 0;
+    for (; k + LANES <= n; k += LANES) {
+        for (size_t l = 0; l < LANES; l++) s[l] += a[k + l] * b[k + l];
+    }
+    for (size_t l = 0; k + l < n; l++) s[l] += a[k + l] * b[k + l];
+    return tree(s);
+}
+
+static void matmul_f32(const float *w, size_t w_stride, size_t n_rows, const float *x, size_t x_stride,
+                       size_t n_tokens, size_t n, float scale, float *y, size_t y_stride) {
+    for (size_t r = 0; r < n_rows; r++) {
+        for (size_t t = 0; t < n_tokens; t++) {
+            y[t * y_stride + r] = scale * dot(w + r * w_stride, x + t * x_stride, n);
+        }
+    }
+}
+
+static float mean_of(const float *x, size_t n) {
+    float s[LANES] = {0};
+    for (size_t k = 0; k < n; k++) s[k % LANES] += x[k];
+    return tree(s) / (float)n;
+}
+
+static float variance_of(const float *x, size_t n, float mean) {
+    float s[LANES] = {0};
+    for (size_t k = 0; k < n; k++) s[k % LANES] += (x[k] - mean) * (x[k] - mean);
+    return tree(s) / (float)n;
+}
+
+/* out may be x. */
+static void layer_norm(const float *x, const float *weight, const float *bias, float eps, float *out,
+                       size_t n) {
+    float mean = mean_of(x, n), scale = 1.0f / sqrtf(variance_of(x, n, mean) + eps);
+    for (size_t i = 0; i < n; i++) out[i] = (x[i] - mean) * scale * weight[i] + bias[i];
+}
+
+static void mix_current(const float *x, const float *p, const float *m, float *out, size_t n) {
+    for (size_t i = 0; i < n; i++) out[i] = x[i] * m[i] + p[i] * (1.0f - m[i]);
+}
+
+static void mix_previous(const float *x, const float *p, const float *m, float *out, size_t n) {
+    for (size_t i = 0; i < n; i++) out[i] = x[i] + (p[i] - x[i]) * m[i];
+}
+
+static void relu2(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float v = x[i] < 0.0f ? 0.0f : x[i]; /* NaN stays */
+        x[i] = v * v;
+    }
+}
+
+/* exp of a number <= 0 only: no overflow, and full precision for large negative x. */
+static float logistic(float x) {
+    float e = expf(-fabsf(x));
+    return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+}
+
+static void sigmoid(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = logistic(x[i]);
+}
+
+static void hyperbolic_tangent(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = tanhf(x[i]);
+}
+
+static void silu(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] *= logistic(x[i]);
+}
+
+static bool all_finite(const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(x[i])) return false;
+    }
+    return true;
+}
+
+static float larger(float a, float b) {
+    return a > b ? a : b;
+}
+
+/* y  = (e1 aa + e2 v) / (e1 bb + e2)   q = max(pp, u + k)   e1 = exp(pp - q)      e2 = exp(u + k - q)
+ * aa' = e1 aa + e2 v, bb' = e1 bb + e2 q = max(pp + w, k)   e1 = exp(pp + w - q)  e2 = exp(k - q)
+ * pp' = q. The true numerator is aa exp(pp): no exponent is ever positive. */
+static void wkv4(const float *k, const float *v, size_t stride, const float *u, const float *w, float *aa,
+                 float *bb, float *pp, float *y, size_t n_tokens, size_t n) {
+    for (size_t t = 0; t < n_tokens; t++, k += stride, v += stride, y += stride) {
+        for (size_t i = 0; i < n; i++) {
+            float uk = u[i] + k[i], q = larger(pp[i], uk);
+            float e1 = expf(pp[i] - q), e2 = expf(uk - q);
+            y[i] = (e1 * aa[i] + e2 * v[i]) / (e1 * bb[i] + e2);
+            float wp = pp[i] + w[i];
+            q = larger(wp, k[i]);
+            e1 = expf(wp - q);
+            e2 = expf(k[i] - q);
+            aa[i] = e1 * aa[i] + e2 * v[i];
+            bb[i] = e1 * bb[i] + e2;
+            pp[i] = q;
+        }
+    }
+}
+
+/* y_j = sum_i r_i (S_ij + u_i k_i v_j) = sum_i r_i S_ij + (sum_i r_i u_i k_i) v_j
+ * S_ij' = w_i S_ij + k_i v_j            i: key channel (rows of S), j: value channel */
+static void wkv6(const float *r, const float *k, const float *v, size_t stride, const float *u,
+                 const float *w, size_t w_stride, float *S, float *y, size_t n_tokens, size_t n) {
+    for (size_t t = 0; t < n_tokens; t++, r += stride, k += stride, v += stride, y += stride) {
+        float bonus = 0.0f;
+        for (size_t i = 0; i < n; i++) bonus += r[i] * u[i] * k[i];
+        memset(y, 0, n * sizeof *y);
+        for (size_t i = 0; i < n; i++) {
+            float *row = S + i * n;
+            for (size_t j = 0; j < n; j++) {
+                y[j] += r[i] * row[j];
+                row[j] = w[i] * row[j] + k[i] * v[j];
+            }
+        }
+        for (size_t j = 0; j < n; j++) y[j] += bonus * v[j];
+        w += w_stride;
+    }
+}
+
+/* s_i = sum_j S_ij kappa_j
+ * S_ij' = S_ij w_j - s_i kappa_j a_j + v_i k_j
+ * y_i = sum_j S_ij' r_j                 i: value channel (rows of S), j: key channel */
+static void wkv7(const float *r, const float *w, const float *k, const float *v, const float *kappa,
+                 const float *a, size_t stride, float *S, float *y, size_t n_tokens, size_t n) {
+    for (size_t t = 0; t < n_tokens; t++) {
+        for (size_t i = 0; i < n; i++) {
+            float *row = S + i * n, s = dot(row, kappa, n);
+            for (size_t j = 0; j < n; j++) row[j] = row[j] * w[j] - s * (kappa[j] * a[j]) + v[i] * k[j];
+            y[i] = dot(row, r, n);
+        }
+        r += stride, w += stride, k += stride, v += stride, kappa += stride, a += stride, y += stride;
+    }
+}
+
+const rw_kernels rw_kernels_scalar = {
+    .name = "scalar",
+    .decode = {[RW_F32] = rw_decode_f32,
+               [RW_F16] = rw_decode_f16,
+               [RW_BF16] = rw_decode_bf16,
+               [RW_F64] = rw_decode_f64,
+               [RW_Q4_0] = rw_decode_q4_0,
+               [RW_Q4_1] = rw_decode_q4_1,
+               [RW_Q5_0] = rw_decode_q5_0,
+               [RW_Q5_1] = rw_decode_q5_1,
+               [RW_Q8_0] = rw_decode_q8_0,
+               [RW_Q2_K] = rw_decode_q2_k,
+               [RW_Q3_K] = rw_decode_q3_k,
+               [RW_Q4_K] = rw_decode_q4_k,
+               [RW_Q5_K] = rw_decode_q5_k,
+               [RW_Q6_K] = rw_decode_q6_k,
+               [RW_IQ4_NL] = rw_decode_iq4_nl,
+               [RW_IQ4_XS] = rw_decode_iq4_xs},
+    .matmul_f32 = matmul_f32,
+    .layer_norm = layer_norm,
+    .mix_current = mix_current,
+    .mix_previous = mix_previous,
+    .relu2 = relu2,
+    .sigmoid = sigmoid,
+    .tanh = hyperbolic_tangent,
+    .silu = silu,
+    .all_finite = all_finite,
+    .wkv4 = wkv4,
+    .wkv6 = wkv6,
+    .wkv7 = wkv7,
+};
