@@ -12,6 +12,7 @@
 #include <pthread.h>
 
 #define RW_MAX_ROWS 128u
+#define RW_LOGIT_ROWS 8u
 
 /* A matrix as stored; y = scale * W x. */
 typedef struct rw_mat {
@@ -23,9 +24,10 @@ typedef struct rw_mat {
 } rw_mat;
 
 typedef struct rw_segment {
-    float *state; /* of the sequence, all layers */
-    size_t row;   /* first row */
-    size_t n;     /* rows */
+    float *state;  /* of the sequence, all layers */
+    size_t row;    /* first row */
+    size_t n;      /* rows */
+    float *logits; /* of the segment's last row, [V]; NULL: not wanted */
 } rw_segment;
 
 /* Everything forward() works with. x enters as LN(emb; ln0) and leaves as the residual after the last
@@ -77,15 +79,22 @@ struct rwkv_model {
     size_t layer_state_len;
     /* one evaluation at a time: the workspace is shared */
     pthread_mutex_t lock;
-    float *work;                /* x, x0, scratch for RW_MAX_ROWS rows */
-    size_t work_len;
-    float *panel;               /* [n_threads][RW_PANEL] decoded weight rows */
+    float *work;                /* x, x0, v_first and scratch for RW_MAX_ROWS rows */
+    size_t work_len;            /* floats */
+    float *panel;               /* [n_threads][panel_len] decoded weight rows */
     size_t panel_len;           /* floats per thread */
+    float *logits;              /* [RW_LOGIT_ROWS, V] when several sequences want theirs */
     rwkv_tokenizer *tokenizer;
     rwkv_error tokenizer_error; /* why there is none */
     const rwkv_template *chat;
     uint8_t fingerprint[32], weights_hash[32];
 };
+
+/* All layers for n_rows <= RW_MAX_ROWS rows in n_segs segments that cover them in order, then the logits
+ * wanted: of each segment's last row, or, if all is not NULL, of every row, [n_rows, V]. Takes the model's
+ * lock. RWKV_E_NUMERIC names the layer; the states are then undefined. */
+rwkv_status rw_model_eval(struct rwkv_model *m, const int32_t *tokens, size_t n_rows, const rw_segment *segs,
+                          size_t n_segs, float *all, rwkv_error *err);
 
 /* ---- building blocks of a layer. Rows run in parallel; x, out: [n_rows, n] unless said otherwise. */
 float *rw_take(rw_eval *e, size_t floats);

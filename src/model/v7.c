@@ -91,7 +91,7 @@ static size_t state_len(const rw_checkpoint *c) {
 
 static size_t scratch_len(const rw_checkpoint *c) {
     const uint32_t *d = c->dim;
-    size_t time = 3 * (size_t)d[RW_D] + 8 * (size_t)d[RW_A] + d[RW_RW] + d[RW_RA] + d[RW_RG] + d[RW_RV];
+    size_t time = 3 * (size_t)d[RW_D] + 9 * (size_t)d[RW_A] + d[RW_RW] + d[RW_RA] + d[RW_RG] + d[RW_RV];
     size_t channel = 3 * (size_t)d[RW_D] + d[RW_F];
     if (c->version == RW_V7A) channel += (size_t)d[RW_E] + 2 * (size_t)d[RW_ES] + d[RW_F];
     return time > channel ? time : channel;
@@ -185,7 +185,7 @@ static void time_mix(rw_eval *e, uint32_t l) {
     float *x = rw_take(e, T * D), *prev = rw_take(e, T * D), *mixed = rw_take(e, T * D);
     float *r = rw_take(e, T * A), *k = rw_take(e, T * A), *v = rw_take(e, T * A), *g = rw_take(e, T * A);
     float *d = rw_take(e, T * A), *a = rw_take(e, T * A), *vl = l > 0 ? rw_take(e, T * A) : NULL;
-    float *kappa = rw_take(e, T * A);
+    float *kappa = rw_take(e, T * A), *y = rw_take(e, T * A);
 
     rw_norm(e, e->x, w->ln1_w, w->ln1_b, x);
     rw_token_shift(e, x, prev, rw_att_shift(e, l));
@@ -204,7 +204,6 @@ static void time_mix(rw_eval *e, uint32_t l) {
     rw_mix(e, kn->mix_previous, x, prev, w->mix[G], mixed);
     low_rank(e, &w->g1, &w->g2, kn->sigmoid, mixed, rw_take(e, T * w->g1.rows), g);
 
-    float *y = D == A ? prev : rw_take(e, T * A); /* the shifted rows are done with */
     wkv_job job = {e, w, l, r, k, v, g, d, a, vl, kappa, y};
     rw_split(e, m->H, 1, wkv_heads, &job);
     rw_matmul(e, &w->att_o, y, A, mixed, D);
