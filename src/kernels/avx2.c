@@ -258,43 +258,41 @@ static void decode_q6_k(const void *in, float *out, size_t n) {
  * accumulators become registers. */
 
 #define INLINE static inline __attribute__((always_inline))
+#ifdef __clang__
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
 
 INLINE void tile(const int NR, const int NT, const float *w, size_t w_stride, const float *x,
                  size_t x_stride, size_t n, float scale, float *y, size_t y_stride) {
     f8 acc[8][3];
-#pragma GCC unroll 8
-    for (int r = 0; r < NR; r++) {
-#pragma GCC unroll 3
-        for (int t = 0; t < NT; t++) acc[r][t] = _mm256_setzero_ps();
+    UNROLL for (int r = 0; r < NR; r++) {
+        UNROLL for (int t = 0; t < NT; t++) acc[r][t] = _mm256_setzero_ps();
     }
     size_t k = 0;
     for (; k + 8 <= n; k += 8) {
-        f8 xs[3];
-#pragma GCC unroll 3
-        for (int t = 0; t < NT; t++) xs[t] = load(x + (size_t)t * x_stride + k);
-#pragma GCC unroll 8
-        for (int r = 0; r < NR; r++) {
+        UNROLL for (int r = 0; r < NR; r++) {
             f8 ws = load(w + (size_t)r * w_stride + k);
-#pragma GCC unroll 3
-            for (int t = 0; t < NT; t++) acc[r][t] = _mm256_fmadd_ps(ws, xs[t], acc[r][t]);
+            UNROLL for (int t = 0; t < NT; t++) {
+                acc[r][t] = _mm256_fmadd_ps(ws, load(x + (size_t)t * x_stride + k), acc[r][t]);
+            }
         }
     }
     if (k < n) {
         __m256i mask = mask_of(n - k);
-#pragma GCC unroll 8
-        for (int r = 0; r < NR; r++) {
+        UNROLL for (int r = 0; r < NR; r++) {
             f8 ws = _mm256_maskload_ps(w + (size_t)r * w_stride + k, mask);
-#pragma GCC unroll 3
-            for (int t = 0; t < NT; t++) {
+            UNROLL for (int t = 0; t < NT; t++) {
                 f8 xs = _mm256_maskload_ps(x + (size_t)t * x_stride + k, mask);
                 acc[r][t] = _mm256_fmadd_ps(ws, xs, acc[r][t]);
             }
         }
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < NR; r++) {
-#pragma GCC unroll 3
-        for (int t = 0; t < NT; t++) y[(size_t)t * y_stride + (size_t)r] = scale * sum8(acc[r][t]);
+    UNROLL for (int r = 0; r < NR; r++) {
+        UNROLL for (int t = 0; t < NT; t++) {
+            y[(size_t)t * y_stride + (size_t)r] = scale * sum8(acc[r][t]);
+        }
     }
 }
 
@@ -492,22 +490,19 @@ static void wkv4(const float *k, const float *v, size_t stride, const float *u, 
 INLINE void wkv6_columns(const int NV, const float *r, const float *k, const float *v, const float *w,
                          float bonus, float *S, float *y, size_t n) {
     f8 acc[4], vs[4];
-#pragma GCC unroll 4
-    for (int c = 0; c < NV; c++) {
+    UNROLL for (int c = 0; c < NV; c++) {
         vs[c] = load(v + 8 * c);
         acc[c] = _mm256_setzero_ps();
     }
     for (size_t i = 0; i < n; i++, S += n) {
         f8 ri = set1(r[i]), ki = set1(k[i]), wi = set1(w[i]);
-#pragma GCC unroll 4
-        for (int c = 0; c < NV; c++) {
+        UNROLL for (int c = 0; c < NV; c++) {
             f8 s = load(S + 8 * c);
             acc[c] = _mm256_fmadd_ps(ri, s, acc[c]);
             store(S + 8 * c, _mm256_fmadd_ps(wi, s, _mm256_mul_ps(ki, vs[c])));
         }
     }
-#pragma GCC unroll 4
-    for (int c = 0; c < NV; c++) store(y + 8 * c, _mm256_fmadd_ps(set1(bonus), vs[c], acc[c]));
+    UNROLL for (int c = 0; c < NV; c++) store(y + 8 * c, _mm256_fmadd_ps(set1(bonus), vs[c], acc[c]));
 }
 
 static void wkv6(const float *r, const float *k, const float *v, size_t stride, const float *u,
