@@ -39,6 +39,9 @@ const test_shape test_shapes[] = {
     {.version = "7a", .n_layer = 2, .D = 40, .H = 5, .N = 8, .F = 70, .V = 50, .seed = 12},
     {0}};
 
+const test_shape test_small_shape = {
+    .version = "7", .n_layer = 1, .D = 8, .H = 2, .N = 4, .F = 12, .V = 16, .rank = 2, .seed = 13};
+
 /* ---- the table of tensors */
 
 enum { M4 = 1, M50 = 2, M51 = 4, M52 = 8, M6 = 16, M7 = 32, M7A = 64 };
@@ -780,6 +783,34 @@ static void put_pth(rw_buf *b, const test_model *m, rw_type type) {
     zip_add(&z, "model/version", "3\n", 2);
     zip_end(&z);
     rw_buf_free(&part);
+}
+
+rw_buf test_model_pickle(const test_model *m, rw_type type) {
+    rw_buf b = {0};
+    put_pickle(&b, m, type, false);
+    return b;
+}
+
+rw_buf test_pth_around(const void *data, size_t n) {
+    rw_buf b = {0};
+    zip z = {.b = &b};
+    zip_add(&z, "model/data.pkl", data, n);
+    for (int i = 0; i < 8; i++) {
+        char name[24];
+        float zeroes[64] = {0};
+        snprintf(name, sizeof name, "model/data/%d", i);
+        zip_add(&z, name, zeroes, sizeof zeroes);
+    }
+    zip_end(&z);
+    return b;
+}
+
+void test_state_seal(uint8_t *blob, size_t n) {
+    if (n < 32) return;
+    rw_sha256 s;
+    rw_sha256_init(&s);
+    rw_sha256_add(&s, blob, n - 32);
+    rw_sha256_end(&s, blob + n - 32);
 }
 
 /* ---- the other containers */

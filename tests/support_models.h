@@ -68,9 +68,17 @@ rw_buf test_model_gguf_rescaled(const test_model *m, rw_type type, uint32_t resc
 /* AS_FLA also writes config.json beside it: give it a folder of its own. */
 void test_model_save(const test_model *m, test_format f, rw_type type, const char *path);
 
+/* A .pth file around these bytes as its pickle, with storages "0" to "7" of 256 bytes each. */
+rw_buf test_pth_around(const void *data, size_t n);
+/* The pickle of a model alone. */
+rw_buf test_model_pickle(const test_model *m, rw_type type);
+/* Makes the checksum of a state blob right again. */
+void test_state_seal(uint8_t *blob, size_t n);
+
 /* Shorthand: writes the model into the temporary folder and returns the path (4 in rotation). */
 const char *test_model_file(const test_shape *shape, test_format f, rw_type type);
 
+extern const test_shape test_small_shape; /* v7; files of a few KB */
 /* The shapes that tests sweep: every version, odd sizes. Ends with version NULL. */
 extern const test_shape test_shapes[];
 
