@@ -268,7 +268,10 @@ RWKV_API size_t rwkv_tokenizer_size(const rwkv_tokenizer *t);      /* largest id
 /* The id that ends a document, never produced from text by default: 0, or -1 if there is none. */
 RWKV_API int32_t rwkv_tokenizer_end(const rwkv_tokenizer *t);
 
-enum { RWKV_ENCODE_SPECIAL = 1 }; /* 20B: <|endoftext|> and <|padding|> in the text become ids */
+enum {
+    RWKV_ENCODE_SPECIAL = 1, /* 20B: <|endoftext|> and <|padding|> in the text become ids */
+    RWKV_ENCODE_PROMPT = 2   /* 20B: "\n\n" at the very end becomes two "\n", as models were trained */
+};
 
 /* Linear in time. A text never has more tokens than bytes (20B: than 3 times its bytes). ids may be
  * NULL with cap 0 to count. */
