@@ -10,6 +10,7 @@
 #define RWKV_CLI_H
 
 #include <rwkv.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -73,7 +74,9 @@ int cli_parse(const char *cmd, const option_spec *specs, int argc, char **argv, 
               bool *helped);
 /* The tables one after the other in out; the list of tables ends with NULL. Returns out. */
 const option_spec *cli_join(option_spec *out, size_t cap, ...);
-/* The nearest of the names that a table of strings' owner walks through, if it is near enough. */
+const option_spec *cli_common_specs(void); /* --lang --progress --help */
+const char *cli_progress_mode(void);       /* "auto" "json" "off" */
+/* The candidate nearest to what was typed, NULL if none is near. Zero-initialise, offer each. */
 typedef struct nearest {
     const char *best;
     size_t distance;
@@ -122,7 +125,7 @@ size_t cli_utf8_len(const char *s, size_t n);
 char *cli_valid_utf8(const char *s, size_t n, size_t *len);
 char *cli_human_bytes(uint64_t n, char out[32]); /* "1.53 GB" */
 /* Progress line with rate and ETA on a terminal's stderr (or JSON lines with --progress json), silent
- * otherwise. unit "B" counts bytes; total 0: unknown. done == total ends it. */
+ * otherwise. unit "B" counts bytes; total 0: unknown. done == total ends it; what NULL too, quietly. */
 void cli_progress(const char *what, uint64_t done, uint64_t total, const char *unit);
 double cli_seconds(void); /* monotonic clock */
 
@@ -168,6 +171,7 @@ const char *cli_finish_name(finish f); /* "stop" "end" "length" "interrupt" "err
 /* ---- commands */
 extern const command *const cli_commands[]; /* ends with NULL */
 const command *cli_find_command(const char *name);
+int cli_unknown_command(const char *name); /* prints, with the nearest name */
 void cli_print_help(FILE *to, const command *c);
 extern const command cmd_run, cmd_chat, cmd_info, cmd_convert, cmd_quantize, cmd_tokenize, cmd_logits,
     cmd_perplexity, cmd_help;
