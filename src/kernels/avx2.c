@@ -259,17 +259,14 @@ static void decode_q6_k(const void *in, float *out, size_t n) {
 
 #define INLINE static inline __attribute__((always_inline))
 #ifdef __clang__
-#define UNROLL _Pragma("unroll")
+#define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 8")
 #endif
 
 INLINE void tile(const int NR, const int NT, const float *w, size_t w_stride, const float *x,
                  size_t x_stride, size_t n, float scale, float *y, size_t y_stride) {
-    f8 acc[8][3];
-    UNROLL for (int r = 0; r < NR; r++) {
-        UNROLL for (int t = 0; t < NT; t++) acc[r][t] = _mm256_setzero_ps();
-    }
+    f8 acc[8][3] = {0};
     size_t k = 0;
     for (; k + 8 <= n; k += 8) {
         UNROLL for (int r = 0; r < NR; r++) {
@@ -489,20 +486,18 @@ static void wkv4(const float *k, const float *v, size_t stride, const float *u, 
 /* NV vectors of value channels of one token: S row by row, y in registers. */
 INLINE void wkv6_columns(const int NV, const float *r, const float *k, const float *v, const float *w,
                          float bonus, float *S, float *y, size_t n) {
-    f8 acc[4], vs[4];
-    UNROLL for (int c = 0; c < NV; c++) {
-        vs[c] = load(v + 8 * c);
-        acc[c] = _mm256_setzero_ps();
-    }
+    f8 acc[4] = {0};
     for (size_t i = 0; i < n; i++, S += n) {
         f8 ri = set1(r[i]), ki = set1(k[i]), wi = set1(w[i]);
         UNROLL for (int c = 0; c < NV; c++) {
             f8 s = load(S + 8 * c);
             acc[c] = _mm256_fmadd_ps(ri, s, acc[c]);
-            store(S + 8 * c, _mm256_fmadd_ps(wi, s, _mm256_mul_ps(ki, vs[c])));
+            store(S + 8 * c, _mm256_fmadd_ps(wi, s, _mm256_mul_ps(ki, load(v + 8 * c))));
         }
     }
-    UNROLL for (int c = 0; c < NV; c++) store(y + 8 * c, _mm256_fmadd_ps(set1(bonus), vs[c], acc[c]));
+    UNROLL for (int c = 0; c < NV; c++) {
+        store(y + 8 * c, _mm256_fmadd_ps(set1(bonus), load(v + 8 * c), acc[c]));
+    }
 }
 
 static void wkv6(const float *r, const float *k, const float *v, size_t stride, const float *u,
