@@ -70,12 +70,13 @@ static affine fit_affine(const float x[32], float top) {
         float q1, q2, qx;
         moments(x, lo, (top + 0.1f * (float)step) / (hi - lo), top, &q1, &q2, &qx);
         /* least squares for x = scale * q + offset; the squared error falls by `gain` */
-        float det = 32.0f * q2 - q1 * q1;
-        if (!(det > 0.0f)) continue;
-        float scale = (32.0f * qx - sum * q1) / det, offset = (sum - scale * q1) / 32.0f;
-        if (offset > 0.0f) {
-            offset = 0.0f;
-            scale = qx / q2;
+        float det = 32.0f * q2 - q1 * q1, scale = qx / q2, offset = 0.0f;
+        if (det > 0.0f) { /* not all q equal */
+            float slope = (32.0f * qx - sum * q1) / det, at_zero = (sum - slope * q1) / 32.0f;
+            if (at_zero < 0.0f) {
+                scale = slope;
+                offset = at_zero;
+            }
         }
         float gain = scale * qx + offset * sum;
         if (gain > best_gain) {
