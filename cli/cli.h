@@ -132,8 +132,8 @@ double cli_seconds(void); /* monotonic clock */
 /* ---- input */
 /* stdin or a file, whole. "-" is stdin. */
 int cli_read_input(const char *path, char **data, size_t *len);
-/* A prompt's ids, malloc'd; prints errors. prompt_end: 20B's "\n\n" (535) at the end becomes two
- * "\n", as its models were trained. */
+/* A text's ids, malloc'd with room for one more; prints errors. prompt_end: the model continues from
+ * here (RWKV_ENCODE_PROMPT). */
 int cli_encode(const rwkv_tokenizer *tok, const char *text, size_t len, bool prompt_end, int32_t **ids,
                size_t *n);
 /* Ids separated by blanks or commas, or JSON: [1,2] or {"ids":[1,2]}. Appends to *ids (realloc'd).

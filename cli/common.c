@@ -275,20 +275,17 @@ int cli_read_input(const char *path, char **data, size_t *len) {
 
 int cli_encode(const rwkv_tokenizer *tok, const char *text, size_t len, bool prompt_end, int32_t **ids,
                size_t *n) {
+    const uint32_t flags = prompt_end ? RWKV_ENCODE_PROMPT : 0;
     rwkv_error err = {0};
     size_t count = 0;
-    rwkv_status st = rwkv_encode(tok, text, len, 0, NULL, 0, &count, &err);
+    rwkv_status st = rwkv_encode(tok, text, len, flags, NULL, 0, &count, &err);
     if (st != RWKV_OK && st != RWKV_E_SPACE) return cli_error(&err);
-    int32_t *out = malloc((count + 1) * sizeof *out);
+    int32_t *out = malloc((count + 1) * sizeof *out); /* one to spare for the caller */
     if (!out) return cli_fail(EXIT_SYSTEM, T("out of memory for %zu tokens", "内存不足：%zu 个词元"), count);
-    st = rwkv_encode(tok, text, len, 0, out, count, &count, &err);
+    st = rwkv_encode(tok, text, len, flags, out, count, &count, &err);
     if (st != RWKV_OK) {
         free(out);
         return cli_error(&err);
-    }
-    if (prompt_end && count && out[count - 1] == 535 && strcmp(rwkv_tokenizer_kind(tok), "20B") == 0) {
-        out[count - 1] = 187;
-        out[count++] = 187;
     }
     *ids = out;
     *n = count;

@@ -151,12 +151,18 @@ static int check_common(const char *cmd) {
     return EXIT_OK;
 }
 
+/* "top_p" is "top-p". */
+static bool same_name(const char *own, const char *given, size_t len) {
+    if (len == 0 || strlen(own) != len) return false;
+    for (size_t i = 0; i < len; i++) {
+        if (own[i] != (given[i] == '_' ? '-' : given[i])) return false;
+    }
+    return true;
+}
+
 static const option_spec *find_long(const option_spec *table, const char *name, size_t len) {
     for (; table->name; table++) {
-        if (table->kind != OPT_HEADING && strlen(table->name) == len &&
-            memcmp(table->name, name, len) == 0) {
-            return table;
-        }
+        if (same_name(table->name, name, len)) return table;
     }
     return NULL;
 }

@@ -25,8 +25,8 @@ static const option_spec *options(void) {
          "从文件读取文本", 0, 0},
         {"escapes", 'e', OPT_FLAG, &escapes, NULL, "\\n \\t \\\\ \\xNN in -p and --stop are escapes",
          "-p 与 --stop 中的 \\n \\t \\\\ \\xNN 为转义", 0, 0},
-        {"tokens", 'n', OPT_U64, &max_tokens, "N", "at most N tokens; 0: no limit; default 256",
-         "最多 N 个词元；0：不限；默认 256", 0, 0},
+        {"tokens", 'n', OPT_U64, &max_tokens, "N", "at most N tokens, default 256; 0: only read",
+         "最多 N 个词元，默认 256；0：只读取", 0, 0},
         {"stop", 0, OPT_STRINGS, &stops, "TEXT", "end before this text; may be repeated",
          "遇到此文本即停止；可多次给出", 0, 0},
         {"ignore-end", 0, OPT_FLAG, &ignore_end, NULL, "go on after the end-of-text token",
@@ -212,12 +212,11 @@ static int complete(generation *g, const char *text, size_t len) {
     t.prompt_seconds = cli_seconds() - begin;
     if (st != RWKV_OK) return cli_error(&err);
     if (cli_interrupted()) return EXIT_INTERRUPTED;
-    if (!rwkv_session_logits(g->session) && rwkv_session_pending(g->session) < 0) {
-        return cli_fail(EXIT_INPUT, T("run: the prompt and the state are empty", "run：提示与状态均为空"));
-    }
+    bool begun = rwkv_session_logits(g->session) || rwkv_session_pending(g->session) >= 0;
+    if (!begun) return cli_fail(EXIT_INPUT, T("run: prompt and state are empty", "run：提示与状态均为空"));
     if (echo && !on_text(NULL, text, len)) return cli_close_output(EXIT_OK);
     begin = cli_seconds();
-    finish f = cli_generate(g, &t.tokens, &err);
+    finish f = max_tokens ? cli_generate(g, &t.tokens, &err) : FINISH_LENGTH;
     t.seconds = cli_seconds() - begin;
     if (f == FINISH_ERROR) code = cli_error(&err);
     print_end(&t, f);
