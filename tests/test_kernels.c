@@ -1,0 +1,561 @@
+/* Every kernel of every instruction set this machine has: against the formulas in float64, against the
+ * scalar table where bits must be equal, at odd lengths, with forbidden pages behind every buffer; and
+ * the promise that no result depends on how much is computed together. */
+#include "guard.h"
+#include "kernels/kernels.h"
+#include <float.h>
+#include <math.h>
+
+static const rw_kernels *tables[8];
+static int n_tables;
+
+static int find_tables(void **state) {
+    static const char *const names[] = {"scalar", "avx2", "avx512", "neon"};
+    (void)state;
+    n_tables = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (rw_kernels_get(&tables[n_tables], names[i], NULL) == RWKV_OK) n_tables++;
+    }
+    return n_tables ? 0 : -1;
+}
+
+static void fill(float *x, size_t n, uint64_t seed, float scale) {
+    for (size_t i = 0; i < n; i++) x[i] = scale * (2.0f * rng_uniform(&seed) - 1.0f);
+}
+
+static guarded random_floats(size_t n, uint64_t seed, float scale) {
+    guarded g = guard_new(n * sizeof(float));
+    fill(g.p, n, seed, scale);
+    return g;
+}
+
+static void same_bits(const float *a, const float *b, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (isnan(a[i]) && isnan(b[i])) continue;
+        if (memcmp(a + i, b + i, sizeof *a)) {
+            fail_msg("element %zu of %zu: %a and %a", i, n, (double)a[i], (double)b[i]);
+        }
+    }
+}
+
+/* ---- choosing */
+
+static void test_choice(void **state) {
+    (void)state;
+    const rw_kernels *k;
+    rwkv_error err;
+    assert_int_equal(rw_kernels_get(&k, "scalar", &err), RWKV_OK);
+    assert_ptr_equal(k, &rw_kernels_scalar);
+    assert_int_equal(rw_kernels_get(&k, "sse9", &err), RWKV_E_ARG);
+    assert_null(k);
+    assert_non_null(strstr(err.message, "sse9"));
+    assert_non_null(strstr(err.message, "scalar"));
+    assert_int_equal(rw_kernels_get(&k, "sse9", NULL), RWKV_E_ARG);
+
+    setenv("RWKV_ISA", "scalar", 1);
+    assert_int_equal(rw_kernels_get(&k, NULL, &err), RWKV_OK);
+    assert_ptr_equal(k, &rw_kernels_scalar);
+    setenv("RWKV_ISA", "mmx", 1);
+    assert_int_equal(rw_kernels_get(&k, NULL, &err), RWKV_E_ARG);
+    assert_non_null(strstr(err.message, "RWKV_ISA"));
+    assert_int_equal(rw_kernels_get(&k, "scalar", &err), RWKV_OK);
+    setenv("RWKV_ISA", "", 1);
+    assert_int_equal(rw_kernels_get(&k, NULL, &err), RWKV_OK);
+    unsetenv("RWKV_ISA");
+    assert_int_equal(rw_kernels_get(&k, NULL, &err), RWKV_OK);
+    assert_ptr_equal(k, tables[n_tables - 1]); /* names are in rising order */
+}
+
+static void test_tables_are_complete(void **state) {
+    (void)state;
+    for (int i = 0; i < n_tables; i++) {
+        void (*fields[(sizeof(rw_kernels) - sizeof(char *)) / sizeof(void (*)(void))])(void);
+        memcpy(fields, &tables[i]->decode, sizeof fields);
+        for (size_t f = RW_TYPE_COUNT; f < sizeof fields / sizeof *fields; f++) assert_non_null(fields[f]);
+        for (uint32_t t = 0; t < RW_TYPE_COUNT; t++) {
+            assert_int_equal(tables[i]->decode[t] != NULL, rw_type_is_float((rw_type)t));
+        }
+    }
+}
+
+/* ---- decoding */
+
+static void test_decode(void **state) {
+    (void)state;
+    for (uint32_t t = 0; t < RW_TYPE_COUNT; t++) {
+        const rw_type_info *info = rw_type_get(t);
+        if (!info || !info->decode) continue;
+        size_t max_blocks = info->block_elems == 1 ? 600 : 9;
+        for (size_t n_blocks = 0; n_blocks <= max_blocks; n_blocks++) {
+            size_t n = n_blocks * info->block_elems;
+            uint64_t seed = t * 1000 + n_blocks;
+            guarded in = guard_new(n_blocks * info->block_bytes);
+            for (size_t j = 0; j < n_blocks * info->block_bytes; j++) {
+                ((uint8_t *)in.p)[j] = (uint8_t)(rng_u64(&seed) >> 56);
+            }
+            float *want = malloc((n + 1) * sizeof *want);
+            info->decode(in.p, want, n);
+            for (int i = 0; i < n_tables; i++) {
+                guarded out = guard_new(n * sizeof *want);
+                tables[i]->decode[t](in.p, out.p, n);
+                same_bits(out.p, want, n);
+                guard_free(out);
+            }
+            free(want);
+            guard_free(in);
+        }
+    }
+}
+
+/* Every byte value in every field: all scales, all quants, all factors. */
+static void test_decode_all_bytes(void **state) {
+    (void)state;
+    uint8_t block[256];
+    float want[256], got[256];
+    for (uint32_t t = 0; t < RW_TYPE_COUNT; t++) {
+        const rw_type_info *info = rw_type_get(t);
+        if (!info || !info->decode) continue;
+        for (int i = 1; i < n_tables; i++) {
+            for (int value = 0; value < 256; value++) {
+                for (uint32_t j = 0; j < info->block_bytes; j++) block[j] = (uint8_t)(value + 7 * (int)j);
+                info->decode(block, want, info->block_elems);
+                tables[i]->decode[t](block, got, info->block_elems);
+                same_bits(got, want, info->block_elems);
+            }
+        }
+    }
+}
+
+/* ---- products */
+
+/* Rounding of n products summed in at least eight parallel chains: each term passes through at most
+ * n / 8 + 6 roundings of 2^-24. */
+static void check_product(float got, const float *w, const float *x, size_t n, float scale) {
+    double sum = 0, size = 0;
+    for (size_t k = 0; k < n; k++) {
+        sum += (double)w[k] * x[k];
+        size += fabs((double)w[k] * x[k]);
+    }
+    double bound = fabs((double)scale) * size * ((double)n / 8 + 6) * 0x1p-24 + 1e-44;
+    if (!(fabs(got - scale * sum) <= bound)) {
+        fail_msg("n %zu: %.9g, exact %.9g, bound %g", n, (double)got, scale * sum, bound);
+    }
+}
+
+static void check_matmul(const rw_kernels *k, size_t rows, size_t tokens, size_t n, size_t pad) {
+    size_t w_stride = n + pad, x_stride = n + 2 * pad, y_stride = rows + pad;
+    guarded w = random_floats(rows * w_stride - pad * (rows > 0), n * 31 + rows, 1.0f);
+    guarded x = random_floats(tokens * x_stride - 2 * pad * (tokens > 0), n * 37 + tokens, 1.0f);
+    guarded y = guard_new(sizeof(float) * (tokens * y_stride - pad * (tokens > 0)));
+    const float *wp = w.p, *xp = x.p;
+    float *yp = y.p;
+    k->matmul_f32(wp, w_stride, rows, xp, x_stride, tokens, n, 0.75f, yp, y_stride);
+    for (size_t t = 0; t < tokens; t++) {
+        for (size_t r = 0; r < rows; r++) {
+            check_product(yp[t * y_stride + r], wp + r * w_stride, xp + t * x_stride, n, 0.75f);
+        }
+        for (size_t p = 0; p < pad && t + 1 < tokens; p++) {
+            assert_true(yp[t * y_stride + rows + p] == 0.0f);
+        }
+    }
+    guard_free(w);
+    guard_free(x);
+    guard_free(y);
+}
+
+static void test_matmul(void **state) {
+    (void)state;
+    for (int i = 0; i < n_tables; i++) {
+        for (size_t n = 0; n <= 600; n += n < 40 ? 1 : 13) {
+            check_matmul(tables[i], 1 + n % 9, 1 + n % 5, n, n % 3);
+        }
+        for (size_t rows = 1; rows <= 33; rows += 1) {
+            for (size_t tokens = 1; tokens <= 8; tokens++) check_matmul(tables[i], rows, tokens, 29, 1);
+        }
+        check_matmul(tables[i], 0, 3, 64, 0);
+        check_matmul(tables[i], 3, 0, 64, 0);
+        check_matmul(tables[i], 5, 7, 4096, 3);
+    }
+}
+
+/* The promise of kernels.h: one element's bits depend on its own row and token only. */
+static void test_matmul_tiles(void **state) {
+    (void)state;
+    enum { ROWS = 27, TOKENS = 14, MAX = 131 };
+    static float w[ROWS * MAX], x[TOKENS * MAX], whole[TOKENS * ROWS], part[TOKENS * ROWS];
+    fill(w, ROWS * MAX, 1, 3.0f);
+    fill(x, TOKENS * MAX, 2, 2.0f);
+    uint64_t seed = 3;
+    for (int i = 0; i < n_tables; i++) {
+        for (size_t n = 1; n <= MAX; n += 13) {
+            tables[i]->matmul_f32(w, MAX, ROWS, x, MAX, TOKENS, n, 1.5f, whole, ROWS);
+            for (int round = 0; round < 30; round++) { /* round 0: element by element */
+                for (size_t r = 0, nr; r < ROWS; r += nr) {
+                    nr = round ? 1 + rng_u64(&seed) % (ROWS - r) : 1;
+                    for (size_t t = 0, nt; t < TOKENS; t += nt) {
+                        nt = round ? 1 + rng_u64(&seed) % (TOKENS - t) : 1;
+                        tables[i]->matmul_f32(w + r * MAX, MAX, nr, x + t * MAX, MAX, nt, n, 1.5f,
+                                              part + t * ROWS + r, ROWS);
+                    }
+                }
+                same_bits(part, whole, TOKENS * ROWS);
+            }
+        }
+    }
+}
+
+static void test_matmul_hard_values(void **state) {
+    (void)state;
+    float w[70], x[70], y;
+    for (int i = 0; i < n_tables; i++) {
+        for (size_t n = 1; n <= 70; n++) {
+            for (size_t k = 0; k < n; k++) w[k] = 1e-40f, x[k] = 1.0f; /* denormals count */
+            tables[i]->matmul_f32(w, n, 1, x, n, 1, n, 1.0f, &y, 1);
+            assert_true(fabsf(y - 1e-40f * (float)n) <= 2e-44f * (float)n);
+            for (size_t k = 0; k < n; k++) w[k] = FLT_MAX, x[k] = k % 2 ? -0.5f : 0.5f;
+            tables[i]->matmul_f32(w, n, 1, x, n, 1, n, 1.0f, &y, 1);
+            assert_false(isnan(y) && n < 4);
+            x[n - 1] = NAN;
+            tables[i]->matmul_f32(w, n, 1, x, n, 1, n, 1.0f, &y, 1);
+            assert_true(isnan(y));
+            x[n - 1] = 0.5f;
+            w[n - 1] = INFINITY;
+            tables[i]->matmul_f32(w, n, 1, x, n, 1, n, 1.0f, &y, 1);
+            assert_false(isfinite(y));
+        }
+    }
+}
+
+/* ---- norms and mixes */
+
+static void test_layer_norm(void **state) {
+    (void)state;
+    for (int i = 0; i < n_tables; i++) {
+        for (size_t n = 1; n <= 600; n++) {
+            guarded x = random_floats(n, n, 4.0f), w = random_floats(n, n + 1, 2.0f);
+            guarded b = random_floats(n, n + 2, 1.0f), out = guard_new(n * sizeof(float));
+            const float *xp = x.p, *wp = w.p, *bp = b.p;
+            float *op = out.p;
+            for (size_t j = 0; j < n; j++) ((float *)x.p)[j] += 5.0f;
+            double mean = 0, var = 0;
+            for (size_t j = 0; j < n; j++) mean += xp[j];
+            mean /= (double)n;
+            for (size_t j = 0; j < n; j++) var += (xp[j] - mean) * (xp[j] - mean);
+            var /= (double)n;
+            tables[i]->layer_norm(xp, wp, bp, 1e-5f, op, n);
+            for (size_t j = 0; j < n && n > 1; j++) {
+                double want = (xp[j] - mean) / sqrt(var + 1e-5) * wp[j] + bp[j];
+                assert_true(fabs(op[j] - want) <= 2e-5 * (1 + fabs(want)));
+            }
+            if (n == 1) assert_true(op[0] == bp[0]);
+            tables[i]->layer_norm(xp, wp, bp, 1e-5f, x.p, n); /* in place */
+            same_bits(x.p, op, n);
+            guard_free(x);
+            guard_free(w);
+            guard_free(b);
+            guard_free(out);
+        }
+    }
+}
+
+static void test_mixes(void **state) {
+    (void)state;
+    for (int i = 0; i < n_tables; i++) {
+        for (size_t n = 0; n <= 600; n += n < 70 ? 1 : 53) {
+            guarded x = random_floats(n, n, 2.0f), p = random_floats(n, n + 1, 2.0f);
+            guarded m = random_floats(n, n + 2, 1.0f), out = guard_new(n * sizeof(float));
+            const float *xp = x.p, *pp = p.p, *mp = m.p;
+            const float *op = out.p;
+            tables[i]->mix_current(xp, pp, mp, out.p, n);
+            for (size_t j = 0; j < n; j++) {
+                assert_true(fabs(op[j] - ((double)xp[j] * mp[j] + pp[j] * (1.0 - mp[j]))) <= 1e-6);
+            }
+            tables[i]->mix_previous(xp, pp, mp, out.p, n);
+            for (size_t j = 0; j < n; j++) {
+                assert_true(fabs(op[j] - (xp[j] + ((double)pp[j] - xp[j]) * mp[j])) <= 1e-6);
+            }
+            guard_free(x);
+            guard_free(p);
+            guard_free(m);
+            guard_free(out);
+        }
+    }
+}
+
+/* ---- functions of one number */
+
+static double exact_sigmoid(double x) {
+    return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x));
+}
+static double exact_silu(double x) {
+    return x * exact_sigmoid(x);
+}
+static double exact_relu2(double x) {
+    return x < 0 ? 0 : x * x;
+}
+
+typedef struct function {
+    const char *name;
+    size_t offset; /* of the pointer in rw_kernels */
+    double (*exact)(double);
+    double ulps;
+} function;
+
+static const function functions[] = {
+    {"relu2", offsetof(rw_kernels, relu2), exact_relu2, 0.51},
+    {"sigmoid", offsetof(rw_kernels, sigmoid), exact_sigmoid, 3.0},
+    {"tanh", offsetof(rw_kernels, tanh), tanh, 3.0},
+    {"silu", offsetof(rw_kernels, silu), exact_silu, 3.0},
+};
+enum { N_FUNCTIONS = sizeof functions / sizeof *functions };
+
+static void apply(const rw_kernels *k, const function *f, float *x, size_t n) {
+    void (*fn)(float *, size_t);
+    memcpy(&fn, (const char *)k + f->offset, sizeof fn);
+    fn(x, n);
+}
+
+/* Distance in units of the last place of `want` as a float, beyond 105 * 2^-149: silu multiplies a
+ * sigmoid that may be denormal by up to 104. */
+static double ulps_between(float got, double want) {
+    int e;
+    frexp(want, &e);
+    double unit = ldexp(1.0, (e < -125 ? -125 : e) - 24);
+    return (fabs(got - want) - 105 * 0x1p-149) / unit;
+}
+
+static void test_function_accuracy(void **state) {
+    (void)state;
+    enum { N = 4096 };
+    static float in[N], out[N];
+    for (int i = 0; i < n_tables; i++) {
+        for (int f = 0; f < N_FUNCTIONS; f++) {
+            uint64_t seed = 11;
+            for (int block = 0; block < 60; block++) {
+                for (int j = 0; j < N; j++) { /* all magnitudes, and the range that matters densely */
+                    float u = 2.0f * rng_uniform(&seed) - 1.0f;
+                    in[j] = block % 3 == 0 ? ldexpf(u, (int)(rng_u64(&seed) % 40) - 32)
+                                           : u * (block % 3 == 1 ? 6.0f : 110.0f);
+                }
+                memcpy(out, in, sizeof in);
+                apply(tables[i], &functions[f], out, N);
+                for (int j = 0; j < N; j++) {
+                    double u = ulps_between(out[j], functions[f].exact(in[j]));
+                    if (u > functions[f].ulps) {
+                        fail_msg("%s %s(%a) = %a: %.2f ulp", tables[i]->name, functions[f].name,
+                                 (double)in[j], (double)out[j], u);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/* Same bits wherever in a vector a number stands, and nothing beyond the end is touched. */
+static void test_function_positions(void **state) {
+    (void)state;
+    static float in[600], whole[600];
+    fill(in, 600, 21, 20.0f);
+    for (int i = 0; i < n_tables; i++) {
+        for (int f = 0; f < N_FUNCTIONS; f++) {
+            memcpy(whole, in, sizeof in);
+            apply(tables[i], &functions[f], whole, 600);
+            for (size_t n = 0; n <= 600; n += n < 40 ? 1 : 37) {
+                size_t from = (n * 7) % (601 - n);
+                guarded g = guard_copy(in + from, n * sizeof *in);
+                apply(tables[i], &functions[f], g.p, n);
+                same_bits(g.p, whole + from, n);
+                guard_free(g);
+            }
+        }
+    }
+}
+
+static void test_function_limits(void **state) {
+    (void)state;
+    static const struct { float in, sigmoid, tanh, relu2; } rows[] = {
+        {0.0f, 0.5f, 0.0f, 0.0f},      {1e30f, 1.0f, 1.0f, INFINITY}, {-1e30f, 0.0f, -1.0f, 0.0f},
+        {INFINITY, 1.0f, 1.0f, INFINITY}, {-INFINITY, 0.0f, -1.0f, 0.0f}, {FLT_MAX, 1.0f, 1.0f, INFINITY},
+        {1e-45f, 0.5f, 1e-45f, 0.0f},  {-1e-45f, 0.5f, -1e-45f, 0.0f},
+    };
+    for (int i = 0; i < n_tables; i++) {
+        for (size_t j = 0; j < sizeof rows / sizeof *rows; j++) {
+            float x = rows[j].in;
+            tables[i]->sigmoid(&x, 1);
+            assert_true(x == rows[j].sigmoid);
+            x = rows[j].in;
+            tables[i]->tanh(&x, 1);
+            assert_true(x == rows[j].tanh);
+            x = rows[j].in;
+            tables[i]->relu2(&x, 1);
+            assert_true(x == rows[j].relu2);
+        }
+        for (int f = 0; f < N_FUNCTIONS; f++) {
+            float x[9] = {1, 2, 3, NAN, 5, 6, 7, 8, NAN};
+            apply(tables[i], &functions[f], x, 9);
+            for (int j = 0; j < 9; j++) assert_int_equal(isnan(x[j]) != 0, j == 3 || j == 8);
+        }
+    }
+}
+
+static void test_all_finite(void **state) {
+    (void)state;
+    static const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
+    for (int i = 0; i < n_tables; i++) {
+        for (size_t n = 0; n <= 70; n++) {
+            guarded g = random_floats(n, n, 1.0f);
+            float *x = g.p;
+            if (n) x[0] = FLT_MAX;
+            assert_true(tables[i]->all_finite(x, n));
+            for (size_t j = 0; j < n; j++) {
+                float before = x[j];
+                x[j] = bad[(n + j) % 4];
+                assert_false(tables[i]->all_finite(x, n));
+                x[j] = before;
+            }
+            guard_free(g);
+        }
+    }
+}
+
+/* ---- recurrences, against the formulas in float64 */
+
+enum { TOKENS = 5, MAX_N = 96 };
+
+static void test_wkv4(void **state) {
+    (void)state;
+    for (int i = 0; i < n_tables; i++) {
+        for (size_t n = 1; n <= MAX_N; n += n < 20 ? 1 : 11) {
+            size_t stride = n + 3, len = (TOKENS - 1) * stride + n;
+            guarded k = random_floats(len, 1, 4.0f), v = random_floats(len, 2, 2.0f), y = guard_new(4 * len);
+            guarded u = random_floats(n, 3, 2.0f), w = random_floats(n, 4, 2.0f);
+            guarded s = guard_new(3 * n * sizeof(float)), s1 = guard_new(3 * n * sizeof(float));
+            float *kp = k.p, *vp = v.p, *yp = y.p, *up = u.p, *wp = w.p, *sp = s.p, *s1p = s1.p;
+            double aa[MAX_N] = {0}, bb[MAX_N] = {0}, pp[MAX_N];
+            for (size_t j = 0; j < n; j++) {
+                wp[j] = -expf(wp[j]);
+                sp[2 * n + j] = s1p[2 * n + j] = -1e30f;
+                pp[j] = -1e30;
+            }
+            tables[i]->wkv4(kp, vp, stride, up, wp, sp, sp + n, sp + 2 * n, yp, TOKENS, n);
+            for (size_t t = 0; t < TOKENS; t++) {
+                float one[MAX_N];
+                tables[i]->wkv4(kp + t * stride, vp + t * stride, stride, up, wp, s1p, s1p + n, s1p + 2 * n,
+                                one, 1, n);
+                same_bits(one, yp + t * stride, n);
+                for (size_t j = 0; j < n; j++) {
+                    double kt = kp[t * stride + j], vt = vp[t * stride + j];
+                    double q = fmax(pp[j], up[j] + kt);
+                    double e1 = exp(pp[j] - q), e2 = exp(up[j] + kt - q);
+                    double want = (e1 * aa[j] + e2 * vt) / (e1 * bb[j] + e2);
+                    assert_true(fabs(yp[t * stride + j] - want) <= 5e-6);
+                    q = fmax(pp[j] + wp[j], kt);
+                    e1 = exp(pp[j] + wp[j] - q);
+                    e2 = exp(kt - q);
+                    aa[j] = e1 * aa[j] + e2 * vt;
+                    bb[j] = e1 * bb[j] + e2;
+                    pp[j] = q;
+                }
+            }
+            same_bits(sp, s1p, 3 * n);
+            for (size_t j = 0; j < n; j++) {
+                assert_true(fabs(sp[j] - aa[j]) <= 1e-5 && fabs(sp[n + j] - bb[j]) <= 1e-5);
+                assert_true(fabs(sp[2 * n + j] - pp[j]) <= 1e-5);
+            }
+            guarded all[] = {k, v, y, u, w, s, s1};
+            for (int g = 0; g < 7; g++) guard_free(all[g]);
+        }
+    }
+}
+
+static void check_wkv6(const rw_kernels *kernels, size_t n, bool same_decay) {
+    size_t stride = n + 5, len = (TOKENS - 1) * stride + n, w_stride = same_decay ? 0 : stride;
+    guarded r = random_floats(len, 1, 1.0f), k = random_floats(len, 2, 1.0f), v = random_floats(len, 3, 1.0f);
+    guarded u = random_floats(n, 4, 1.0f), w = random_floats(same_decay ? n : len, 5, 0.4f);
+    guarded S = random_floats(n * n, 6, 1.0f), S1 = guard_copy(S.p, n * n * sizeof(float));
+    guarded y = guard_new(len * sizeof(float));
+    float *rp = r.p, *kp = k.p, *vp = v.p, *up = u.p, *wp = w.p, *Sp = S.p, *yp = y.p;
+    static double exact[MAX_N * MAX_N];
+    for (size_t j = 0; j < n * n; j++) exact[j] = Sp[j];
+    for (size_t j = 0; j < (same_decay ? n : len); j++) wp[j] += 0.6f;
+    kernels->wkv6(rp, kp, vp, stride, up, wp, w_stride, Sp, yp, TOKENS, n);
+    for (size_t t = 0; t < TOKENS; t++, rp += stride, kp += stride, vp += stride, wp += w_stride) {
+        float one[MAX_N];
+        kernels->wkv6(rp, kp, vp, stride, up, wp, w_stride, S1.p, one, 1, n);
+        same_bits(one, yp + t * stride, n);
+        for (size_t j = 0; j < n; j++) {
+            double sum = 0;
+            for (size_t m = 0; m < n; m++) {
+                double a = (double)kp[m] * vp[j];
+                sum += rp[m] * (exact[m * n + j] + up[m] * a);
+                exact[m * n + j] = wp[m] * exact[m * n + j] + a;
+            }
+            assert_true(fabs(one[j] - sum) <= 2e-5);
+        }
+    }
+    same_bits(Sp, S1.p, n * n);
+    for (size_t j = 0; j < n * n; j++) assert_true(fabs(Sp[j] - exact[j]) <= 1e-5);
+    guarded all[] = {r, k, v, u, w, S, S1, y};
+    for (int g = 0; g < 8; g++) guard_free(all[g]);
+}
+
+static void check_wkv7(const rw_kernels *kernels, size_t n) {
+    size_t stride = n + 5, len = (TOKENS - 1) * stride + n;
+    guarded r = random_floats(len, 1, 1.0f), w = random_floats(len, 2, 0.22f), k = random_floats(len, 3, 1.0f);
+    guarded v = random_floats(len, 4, 1.0f), c = random_floats(len, 5, 1.0f), a = random_floats(len, 6, 0.5f);
+    guarded S = random_floats(n * n, 7, 1.0f), S1 = guard_copy(S.p, n * n * sizeof(float));
+    guarded y = guard_new(len * sizeof(float));
+    float *rp = r.p, *wp = w.p, *kp = k.p, *vp = v.p, *cp = c.p, *ap = a.p, *Sp = S.p, *yp = y.p;
+    static double exact[MAX_N * MAX_N];
+    for (size_t j = 0; j < n * n; j++) exact[j] = Sp[j];
+    for (size_t j = 0; j < len; j++) {
+        wp[j] += 0.77f;
+        ap[j] += 0.5f;
+        cp[j] /= sqrtf((float)n);
+    }
+    kernels->wkv7(rp, wp, kp, vp, cp, ap, stride, Sp, yp, TOKENS, n);
+    for (size_t t = 0; t < TOKENS; t++) {
+        float one[MAX_N];
+        size_t o = t * stride;
+        kernels->wkv7(rp + o, wp + o, kp + o, vp + o, cp + o, ap + o, stride, S1.p, one, 1, n);
+        same_bits(one, yp + o, n);
+        for (size_t i = 0; i < n; i++) {
+            double s = 0, sum = 0, *row = exact + i * n;
+            for (size_t j = 0; j < n; j++) s += row[j] * cp[o + j];
+            for (size_t j = 0; j < n; j++) {
+                row[j] = row[j] * wp[o + j] - s * cp[o + j] * ap[o + j] + (double)vp[o + i] * kp[o + j];
+                sum += row[j] * rp[o + j];
+            }
+            assert_true(fabs(one[i] - sum) <= 3e-5);
+        }
+    }
+    same_bits(Sp, S1.p, n * n);
+    for (size_t j = 0; j < n * n; j++) assert_true(fabs(Sp[j] - exact[j]) <= 1e-5);
+    guarded all[] = {r, w, k, v, c, a, S, S1, y};
+    for (int g = 0; g < 9; g++) guard_free(all[g]);
+}
+
+static void test_wkv6_and_wkv7(void **state) {
+    (void)state;
+    for (int i = 0; i < n_tables; i++) {
+        for (size_t n = 1; n <= MAX_N; n += n < 18 ? 1 : 2) {
+            check_wkv6(tables[i], n, n % 3 == 0);
+            check_wkv6(tables[i], n, n % 3 != 0);
+            check_wkv7(tables[i], n);
+        }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_choice),           cmocka_unit_test(test_tables_are_complete),
+        cmocka_unit_test(test_decode),           cmocka_unit_test(test_decode_all_bytes),
+        cmocka_unit_test(test_matmul),           cmocka_unit_test(test_matmul_tiles),
+        cmocka_unit_test(test_matmul_hard_values), cmocka_unit_test(test_layer_norm),
+        cmocka_unit_test(test_mixes),            cmocka_unit_test(test_function_accuracy),
+        cmocka_unit_test(test_function_positions), cmocka_unit_test(test_function_limits),
+        cmocka_unit_test(test_all_finite),       cmocka_unit_test(test_wkv4),
+        cmocka_unit_test(test_wkv6_and_wkv7),
+    };
+    return cmocka_run_group_tests(tests, find_tables, NULL);
+}
