@@ -1,0 +1,262 @@
+/* file.c - bytes of a file, and the table that readers fill.
+ *
+ * A file is mapped read-only (or read whole). All header bytes are taken through rw_reader, which fails with
+ * the offset where they ended. The table checks names; sizes are the readers' duty. */
+#include "file.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---------------------------------------------------------------- files */
+
+static rwkv_status read_all(rw_file *f, int fd, rwkv_error *err) {
+    uint8_t *data = rw_realloc(NULL, f->size, 1);
+    if (!data) return rw_nomem(err, f->size);
+    uint64_t got = 0;
+    while (got < f->size) {
+        uint64_t want = f->size - got < (1u << 30) ? f->size - got : 1u << 30;
+        ssize_t n = read(fd, data + got, want);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) {
+            rw_free(data);
+            if (n < 0) return rw_fail_errno(err, RWKV_E_IO, f->path, errno, "cannot read");
+            return rw_fail_at(err, RWKV_E_IO, f->path, got, "the file became shorter while it was read");
+        }
+        got += (uint64_t)n;
+    }
+    f->data = data;
+    return RWKV_OK;
+}
+
+rwkv_status rw_file_open(rw_file **out, const char *path, bool no_mmap, rwkv_error *err) {
+    rwkv_status st = RWKV_OK;
+    struct stat sb;
+    rw_file *f = rw_calloc(1, sizeof *f);
+    if (!f) return rw_nomem(err, sizeof *f);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) {
+        st = rw_fail_errno(err, RWKV_E_IO, path, errno, "cannot open");
+        goto out;
+    }
+    if (fstat(fd, &sb) != 0) {
+        st = rw_fail_errno(err, RWKV_E_IO, path, errno, "cannot stat");
+        goto out;
+    }
+    if (!S_ISREG(sb.st_mode)) {
+        st = rw_fail_at(err, RWKV_E_IO, path, RWKV_NO_OFFSET, "not a regular file; found %s",
+                        S_ISDIR(sb.st_mode)    ? "a folder"
+                        : S_ISFIFO(sb.st_mode) ? "a pipe"
+                        : S_ISCHR(sb.st_mode) || S_ISBLK(sb.st_mode) ? "a device" : "a special file");
+        goto out;
+    }
+    f->size = (uint64_t)sb.st_size;
+    f->path = rw_calloc(strlen(path) + 1, 1);
+    if (!f->path) {
+        st = rw_nomem(err, strlen(path) + 1);
+        goto out;
+    }
+    memcpy(f->path, path, strlen(path));
+    if (f->size > SIZE_MAX / 2) {
+        st = rw_fail_at(err, RWKV_E_IO, path, RWKV_NO_OFFSET, "the file is too large to address");
+        goto out;
+    }
+    if (f->size > 0 && !no_mmap) {
+        void *p = mmap(NULL, f->size, PROT_READ, MAP_PRIVATE, fd, 0);
+        f->mapped = p != MAP_FAILED;
+        if (f->mapped) f->data = p;
+    }
+    if (f->size > 0 && !f->mapped) RW_GOTO(read_all(f, fd, err));
+    *out = f;
+    f = NULL;
+out:
+    if (fd >= 0) close(fd);
+    rw_file_close(f);
+    return st;
+}
+
+void rw_file_close(rw_file *f) {
+    if (!f) return;
+    if (f->mapped) munmap((void *)(uintptr_t)f->data, f->size);
+    else rw_free((void *)(uintptr_t)f->data);
+    rw_free(f->path);
+    rw_free(f);
+}
+
+void rw_file_release(const rw_file *f, const void *data, uint64_t size) {
+    if (!f || !f->mapped) return;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), base = (uintptr_t)f->data;
+    uintptr_t from = (uintptr_t)data, to = from + size;
+    if (from < base || to > base + f->size) return; /* a copy, not in the file */
+    from = (from + page - 1) / page * page;
+    to = to / page * page;
+    if (from < to) madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
+/* ---------------------------------------------------------------- reader */
+
+rw_reader rw_reader_at(const rw_file *f, uint64_t pos, uint64_t end) {
+    if (end > f->size) end = f->size;
+    return (rw_reader){f->path, f->data, pos < end ? pos : end, end};
+}
+
+rwkv_status rw_read_bytes(rw_reader *r, uint64_t n, const uint8_t **out, const char *what, rwkv_error *err) {
+    if (n > rw_reader_left(r))
+        return rw_fail_at(err, RWKV_E_FORMAT, r->path, r->pos, "%s: the file ends; found %llu bytes; expected %llu",
+                          what, (unsigned long long)rw_reader_left(r), (unsigned long long)n);
+    *out = n ? r->data + r->pos : r->data;
+    r->pos += n;
+    return RWKV_OK;
+}
+
+rwkv_status rw_read_u8(rw_reader *r, uint8_t *out, const char *what, rwkv_error *err) {
+    const uint8_t *p;
+    RW_TRY(rw_read_bytes(r, 1, &p, what, err));
+    *out = *p;
+    return RWKV_OK;
+}
+
+rwkv_status rw_read_u16(rw_reader *r, uint16_t *out, const char *what, rwkv_error *err) {
+    const uint8_t *p;
+    RW_TRY(rw_read_bytes(r, 2, &p, what, err));
+    *out = rw_le16(p);
+    return RWKV_OK;
+}
+
+rwkv_status rw_read_u32(rw_reader *r, uint32_t *out, const char *what, rwkv_error *err) {
+    const uint8_t *p;
+    RW_TRY(rw_read_bytes(r, 4, &p, what, err));
+    *out = rw_le32(p);
+    return RWKV_OK;
+}
+
+rwkv_status rw_read_u64(rw_reader *r, uint64_t *out, const char *what, rwkv_error *err) {
+    const uint8_t *p;
+    RW_TRY(rw_read_bytes(r, 8, &p, what, err));
+    *out = rw_le64(p);
+    return RWKV_OK;
+}
+
+rwkv_status rw_read_fail(const rw_reader *r, uint64_t offset, rwkv_error *err, const char *fmt, ...) {
+    char text[768];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    return rw_fail_at(err, RWKV_E_FORMAT, r->path, offset, "%s", text);
+}
+
+/* ---------------------------------------------------------------- table */
+
+static rwkv_status check_name(const rw_table *t, uint64_t offset, const char *what, const char *s, size_t len,
+                              rwkv_error *err) {
+    if (len == 0 || len > RW_MAX_NAME)
+        return rw_fail_at(err, RWKV_E_FORMAT, t->path, offset, "%s: found %zu bytes; expected 1..%u", what, len,
+                          RW_MAX_NAME);
+    if (memchr(s, 0, len))
+        return rw_fail_at(err, RWKV_E_FORMAT, t->path, offset, "%s: found a zero byte; expected text", what);
+    return RWKV_OK;
+}
+
+/* The array with room for one more than n items (it doubles at powers of two); NULL: out of memory. */
+static void *room_for_one(void *items, size_t n, size_t size) {
+    if (n & (n - 1)) return items;
+    return rw_realloc(items, n ? 2 * n : 1, size);
+}
+
+rwkv_status rw_table_add(rw_table *t, const rw_tensor *tensor, size_t name_len, rwkv_error *err) {
+    RW_TRY(check_name(t, tensor->offset, "tensor name", tensor->name, name_len, err));
+    if (t->n_tensors == RW_MAX_TENSORS)
+        return rw_fail_at(err, RWKV_E_FORMAT, t->path, tensor->offset, "more than %u tensors", RW_MAX_TENSORS);
+    char *name = rw_arena_strndup(&t->arena, tensor->name, name_len);
+    rw_tensor *tensors = room_for_one(t->tensors, t->n_tensors, sizeof *tensors);
+    if (tensors) t->tensors = tensors;
+    size_t existing;
+    if (!name || !tensors || !rw_map_put(&t->by_name, name, name_len, t->n_tensors, &existing))
+        return rw_nomem(err, sizeof *tensors);
+    if (existing != SIZE_MAX)
+        return rw_fail_at(err, RWKV_E_FORMAT, t->path, tensor->offset,
+                          "tensor %s occurs twice; the first is at %llu", name,
+                          (unsigned long long)t->tensors[existing].offset);
+    t->tensors[t->n_tensors] = *tensor;
+    t->tensors[t->n_tensors++].name = name;
+    return RWKV_OK;
+}
+
+rwkv_status rw_table_add_meta(rw_table *t, const rw_meta *meta, size_t key_len, rwkv_error *err) {
+    RW_TRY(check_name(t, meta->offset, "metadata key", meta->key, key_len, err));
+    if (t->n_meta == RW_MAX_META)
+        return rw_fail_at(err, RWKV_E_FORMAT, t->path, meta->offset, "more than %u metadata keys", RW_MAX_META);
+    char *key = rw_arena_strndup(&t->arena, meta->key, key_len);
+    rw_meta *all = room_for_one(t->meta, t->n_meta, sizeof *all);
+    if (all) t->meta = all;
+    size_t existing;
+    if (!key || !all || !rw_map_put(&t->by_key, key, key_len, t->n_meta, &existing))
+        return rw_nomem(err, sizeof *all);
+    if (existing != SIZE_MAX)
+        return rw_fail_at(err, RWKV_E_FORMAT, t->path, meta->offset, "key %s occurs twice; the first is at %llu", key,
+                          (unsigned long long)t->meta[existing].offset);
+    t->meta[t->n_meta] = *meta;
+    t->meta[t->n_meta++].key = key;
+    return RWKV_OK;
+}
+
+const rw_tensor *rw_table_find(const rw_table *t, const char *name) {
+    size_t i = rw_map_get(&t->by_name, name, strlen(name));
+    return i == SIZE_MAX ? NULL : &t->tensors[i];
+}
+
+const rw_meta *rw_meta_find(const rw_table *t, const char *key) {
+    size_t i = rw_map_get(&t->by_key, key, strlen(key));
+    return i == SIZE_MAX ? NULL : &t->meta[i];
+}
+
+/* *meta NULL: absent, which is an error unless the caller asks whether it was found. */
+static rwkv_status look(const rw_table *t, const char *key, const rw_meta **meta, bool *found, rwkv_error *err) {
+    *meta = rw_meta_find(t, key);
+    if (found) *found = *meta != NULL;
+    if (*meta || found) return RWKV_OK;
+    return rw_fail_at(err, RWKV_E_FORMAT, t->path, RWKV_NO_OFFSET, "key %s is missing", key);
+}
+
+static rwkv_status wrong_kind(const rw_table *t, const rw_meta *m, const char *expected, rwkv_error *err) {
+    static const char *const kinds[] = {"an unsigned integer", "a signed integer", "a number", "a boolean",
+                                        "a string", "an array of strings", "an array of numbers"};
+    return rw_fail_at(err, RWKV_E_FORMAT, t->path, m->offset, "key %s: found %s; expected %s", m->key,
+                      kinds[m->kind], expected);
+}
+
+rwkv_status rw_meta_u64(const rw_table *t, const char *key, uint64_t *out, bool *found, rwkv_error *err) {
+    const rw_meta *m;
+    RW_TRY(look(t, key, &m, found, err));
+    if (!m) return RWKV_OK;
+    if (m->kind == RW_META_I64 && m->v.i >= 0) *out = (uint64_t)m->v.i;
+    else if (m->kind == RW_META_U64) *out = m->v.u;
+    else return wrong_kind(t, m, "an unsigned integer", err);
+    return RWKV_OK;
+}
+
+rwkv_status rw_meta_f64(const rw_table *t, const char *key, double *out, bool *found, rwkv_error *err) {
+    const rw_meta *m;
+    RW_TRY(look(t, key, &m, found, err));
+    if (!m) return RWKV_OK;
+    if (m->kind == RW_META_F64) *out = m->v.f;
+    else if (m->kind == RW_META_U64) *out = (double)m->v.u;
+    else if (m->kind == RW_META_I64) *out = (double)m->v.i;
+    else return wrong_kind(t, m, "a number", err);
+    return RWKV_OK;
+}
+
+rwkv_status rw_meta_str(const rw_table *t, const char *key, const char **s, size_t *len, bool *found,
+                        rwkv_error *err) {
+    const rw_meta *m;
+    RW_TRY(look(t, key, &m, found, err));
+    if (!m) return RWKV_OK;
+    if (m->kind != RW_META_STRING) return wrong_kind(t, m, "a string", err);
+    *s = m->v.str.s;
+    *len = m->v.str.len;
+    return RWKV_OK;
+}
