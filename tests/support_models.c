@@ -626,6 +626,13 @@ static void pickle_global(pickle *p, uint32_t *memo, const char *module, const c
 }
 
 static void pickle_int(pickle *p, uint64_t v) {
+    if (v > INT32_MAX) { /* LONG1 of nine bytes */
+        put8(p->b, 0x8a);
+        put8(p->b, 9);
+        put64(p->b, v);
+        put8(p->b, 0);
+        return;
+    }
     put8(p->b, v < 256 ? 'K' : v < 65536 ? 'M' : 'J');
     if (v < 256)
         put8(p->b, (unsigned)v);
@@ -645,7 +652,7 @@ static void pickle_tuple(pickle *p, const uint64_t *v, uint32_t n) {
 static void pickle_tensor(pickle *p, const test_tensor *t, size_t key, rw_type type, bool legacy) {
     char text[24];
     uint64_t strides[4];
-    for (uint32_t i = t->n_dims, step = 1; i-- > 0; step *= (uint32_t)t->dims[i]) strides[i] = step;
+    for (uint64_t i = t->n_dims, step = 1; i-- > 0; step *= t->dims[i]) strides[i] = step;
     pickle_global(p, &p->rebuild, "torch._utils", "_rebuild_tensor_v2");
     put_text(p->b, "((");
     if (!recall(p, p->storage)) p->storage = pickle_string(p, "storage");
