@@ -45,6 +45,16 @@ rwkv_status rw_fail_errno(rwkv_error *err, rwkv_status code, const char *path, i
                           const char *what);
 rwkv_status rw_nomem(rwkv_error *err, size_t bytes);
 
+/* Callers see the constant: the compiler then knows that a failed function did not set its outputs. */
+static inline rwkv_status rw_constant(rwkv_status same, rwkv_status code) {
+    (void)same;
+    return code;
+}
+#define rw_fail(err, code, ...) rw_constant(rw_fail(err, code, __VA_ARGS__), code)
+#define rw_fail_at(err, code, ...) rw_constant(rw_fail_at(err, code, __VA_ARGS__), code)
+#define rw_fail_errno(err, code, ...) rw_constant(rw_fail_errno(err, code, __VA_ARGS__), code)
+#define rw_nomem(err, bytes) rw_constant(rw_nomem(err, bytes), RWKV_E_NOMEM)
+
 typedef struct rw_log {
     rwkv_log_fn fn;
     void *user;

@@ -48,7 +48,7 @@ static rwkv_status fill(rwkv_error *err, rwkv_status code, const char *path, uin
     return code;
 }
 
-rwkv_status rw_fail(rwkv_error *err, rwkv_status code, const char *fmt, ...) {
+rwkv_status (rw_fail)(rwkv_error *err, rwkv_status code, const char *fmt, ...) {
     char text[1024];
     va_list ap;
     va_start(ap, fmt);
@@ -57,7 +57,7 @@ rwkv_status rw_fail(rwkv_error *err, rwkv_status code, const char *fmt, ...) {
     return fill(err, code, "", RWKV_NO_OFFSET, text);
 }
 
-rwkv_status rw_fail_at(rwkv_error *err, rwkv_status code, const char *path, uint64_t offset, const char *fmt,
+rwkv_status (rw_fail_at)(rwkv_error *err, rwkv_status code, const char *path, uint64_t offset, const char *fmt,
                        ...) {
     char text[1024];
     va_list ap;
@@ -67,7 +67,7 @@ rwkv_status rw_fail_at(rwkv_error *err, rwkv_status code, const char *path, uint
     return fill(err, code, path, offset, text);
 }
 
-rwkv_status rw_fail_errno(rwkv_error *err, rwkv_status code, const char *path, int errno_value,
+rwkv_status (rw_fail_errno)(rwkv_error *err, rwkv_status code, const char *path, int errno_value,
                           const char *what) {
     char reason[128] = "";
 #if defined(__GLIBC__) && defined(_GNU_SOURCE)
@@ -78,7 +78,7 @@ rwkv_status rw_fail_errno(rwkv_error *err, rwkv_status code, const char *path, i
     return rw_fail_at(err, code, path, RWKV_NO_OFFSET, "%s: %s", what, s);
 }
 
-rwkv_status rw_nomem(rwkv_error *err, size_t bytes) {
+rwkv_status (rw_nomem)(rwkv_error *err, size_t bytes) {
     return rw_fail(err, RWKV_E_NOMEM, "out of memory (asked for %zu bytes)", bytes);
 }
 

@@ -140,7 +140,7 @@ rwkv_status rw_read_u64(rw_reader *r, uint64_t *out, const char *what, rwkv_erro
     return RWKV_OK;
 }
 
-rwkv_status rw_read_fail(const rw_reader *r, uint64_t offset, rwkv_error *err, const char *fmt, ...) {
+rwkv_status (rw_read_fail)(const rw_reader *r, uint64_t offset, rwkv_error *err, const char *fmt, ...) {
     char text[768];
     va_list ap;
     va_start(ap, fmt);

@@ -46,6 +46,7 @@ rwkv_status rw_read_u64(rw_reader *r, uint64_t *out, const char *what, rwkv_erro
 /* RWKV_E_FORMAT at the cursor's position (or a given one). */
 rwkv_status rw_read_fail(const rw_reader *r, uint64_t offset, rwkv_error *err, const char *fmt, ...)
     RW_PRINTF(4, 5);
+#define rw_read_fail(...) rw_constant(rw_read_fail(__VA_ARGS__), RWKV_E_FORMAT)
 
 /* ---- the table */
 typedef enum rw_container { RW_PTH, RW_PTH_LEGACY, RW_SAFETENSORS, RW_GGUF, RW_GGMF } rw_container;
