@@ -116,8 +116,9 @@ static int next_tokens(token_stream *s, size_t *n, size_t *bytes) {
         size_t part = s->len, count = 0;
         if (s->longest == 0 && !s->eof) part = last_word_end(s->window, s->len);
         rwkv_status st = rwkv_encode(s->t, s->window, part, 0, s->ids, s->ids_cap, &count, &err);
-        /* A vocabulary without all bytes may fail only because the window cuts a token. */
-        if (st != RWKV_OK && (s->eof || st != RWKV_E_TEXT)) return cli_error(&err);
+        /* A greedy vocabulary without all bytes may fail only because the window cuts a token. */
+        bool real = s->eof || s->longest == 0 || st != RWKV_E_TEXT;
+        if (st != RWKV_OK && real) return cli_error(&err);
         *n = st == RWKV_OK ? final_tokens(s, count, bytes) : 0;
         if (s->eof || s->longest == 0) *bytes = part;
         if (*n == 0 && !s->eof) continue;
