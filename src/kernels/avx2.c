@@ -61,7 +61,7 @@ static void decode_bf16(const void *in, float *out, size_t n) {
 }
 
 static inline float half_at(const uint8_t p[2]) {
-    return _cvtsh_ss(rw_le16(p));
+    return _cvtsh_ss(rw_u16_at(p));
 }
 
 /* Two groups of sixteen signed bytes to float. */
@@ -131,7 +131,7 @@ static void decode_q5_0(const void *in, float *out, size_t n) {
     for (size_t i = 0; i < n / 32; i++, b++, out += 32) {
         const __m128i zero = _mm_set1_epi8(16);
         __m128i qs = load16(b->qs);
-        uint32_t qh = rw_le32(b->qh);
+        uint32_t qh = rw_u32_at(b->qh);
         f8 d = set1(half_at(b->d));
         put16(out, _mm_sub_epi8(_mm_or_si128(low_nibbles(qs), fifth_bits(qh)), zero), d);
         put16(out + 16, _mm_sub_epi8(_mm_or_si128(high_nibbles(qs), fifth_bits(qh >> 16)), zero), d);
@@ -142,7 +142,7 @@ static void decode_q5_1(const void *in, float *out, size_t n) {
     const rw_q5_1 *b = in;
     for (size_t i = 0; i < n / 32; i++, b++, out += 32) {
         __m128i qs = load16(b->qs);
-        uint32_t qh = rw_le32(b->qh);
+        uint32_t qh = rw_u32_at(b->qh);
         f8 d = set1(half_at(b->d)), m = set1(half_at(b->m));
         put16_plus(out, _mm_or_si128(low_nibbles(qs), fifth_bits(qh)), d, m);
         put16_plus(out + 16, _mm_or_si128(high_nibbles(qs), fifth_bits(qh >> 16)), d, m);
@@ -176,13 +176,46 @@ static void decode_iq4_xs(const void *in, float *out, size_t n) {
     const rw_iq4_xs *b = in;
     for (size_t i = 0; i < n / 256; i++, b++) {
         float d = half_at(b->d);
-        int high = rw_le16(b->scales_h);
+        int high = rw_u16_at(b->scales_h);
         for (int s = 0; s < 8; s++, out += 32) {
             int sc = (b->scales_l[s / 2] >> 4 * (s % 2) & 15) | (high >> 2 * s & 3) << 4;
             __m128i qs = load16(b->qs + 16 * s);
             f8 scale = set1(d * (float)(sc - 32));
             put16(out, iq4_values(low_nibbles(qs)), scale);
             put16(out + 16, iq4_values(high_nibbles(qs)), scale);
+        }
+    }
+}
+
+/* Bits 2p, 2p+1 of every byte. */
+static inline __m128i two_bits(__m128i v, int p) {
+    return _mm_and_si128(_mm_srli_epi16(v, 2 * p), _mm_set1_epi8(3));
+}
+
+static void decode_q2_k(const void *in, float *out, size_t n) {
+    const rw_q2_k *b = in;
+    for (size_t i = 0; i < n / 256; i++, b++) {
+        float d = half_at(b->d), dmin = half_at(b->dmin);
+        for (int s = 0; s < 16; s++, out += 16) {
+            __m128i q = two_bits(load16(b->qs + 32 * (s / 8) + 16 * (s % 2)), s / 2 % 4);
+            float min = dmin * (float)(b->scales[s] >> 4);
+            put16_plus(out, q, set1(d * (float)(b->scales[s] & 15)), set1(-min));
+        }
+    }
+}
+
+static void decode_q3_k(const void *in, float *out, size_t n) {
+    const rw_q3_k *b = in;
+    for (size_t i = 0; i < n / 256; i++, b++) {
+        float d = half_at(b->d);
+        for (int s = 0; s < 16; s++, out += 16) {
+            int low = s < 8 ? b->scales[s] & 15 : b->scales[s - 8] >> 4;
+            int high = b->scales[8 + s % 4] >> 2 * (s / 4) & 3;
+            __m128i q = two_bits(load16(b->qs + 32 * (s / 8) + 16 * (s % 2)), s / 2 % 4);
+            __m128i h = _mm_srl_epi16(load16(b->hmask + 16 * (s % 2)), _mm_cvtsi32_si128(s / 2));
+            __m128i third = _mm_andnot_si128(h, _mm_set1_epi8(1)); /* 1 where the bit is clear */
+            q = _mm_sub_epi8(q, _mm_slli_epi16(third, 2));
+            put16(out, q, set1(d * (float)((low | high << 4) - 32)));
         }
     }
 }
@@ -577,8 +610,8 @@ const rw_kernels rw_kernels_avx2 = {
                [RW_Q5_0] = decode_q5_0,
                [RW_Q5_1] = decode_q5_1,
                [RW_Q8_0] = decode_q8_0,
-               [RW_Q2_K] = rw_decode_q2_k,
-               [RW_Q3_K] = rw_decode_q3_k,
+               [RW_Q2_K] = decode_q2_k,
+               [RW_Q3_K] = decode_q3_k,
                [RW_Q4_K] = decode_q4_k,
                [RW_Q5_K] = decode_q5_k,
                [RW_Q6_K] = decode_q6_k,

@@ -103,7 +103,7 @@ void rw_decode_iq4_xs(const void *in, float *out, size_t n) {
     const rw_iq4_xs *b = in;
     for (size_t i = 0; i < n / 256; i++, b++, out += 256) {
         float d = rw_half_at(b->d);
-        int high = rw_le16(b->scales_h);
+        int high = rw_u16_at(b->scales_h);
         for (int s = 0; s < 8; s++) {
             int sc = (b->scales_l[s / 2] >> 4 * (s % 2) & 15) | (high >> 2 * s & 3) << 4;
             float scale = d * (float)(sc - 32);

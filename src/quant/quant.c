@@ -27,12 +27,12 @@ void rw_decode_f32(const void *in, float *out, size_t n) {
 
 void rw_decode_f16(const void *in, float *out, size_t n) {
     const uint8_t *p = in;
-    for (size_t i = 0; i < n; i++) out[i] = rw_f16_to_f32(rw_le16(p + 2 * i));
+    for (size_t i = 0; i < n; i++) out[i] = rw_half_at(p + 2 * i);
 }
 
 void rw_decode_bf16(const void *in, float *out, size_t n) {
     const uint8_t *p = in;
-    for (size_t i = 0; i < n; i++) out[i] = rw_bf16_to_f32(rw_le16(p + 2 * i));
+    for (size_t i = 0; i < n; i++) out[i] = rw_bf16_to_f32(rw_u16_at(p + 2 * i));
 }
 
 void rw_decode_f64(const void *in, float *out, size_t n) {
@@ -91,7 +91,7 @@ void rw_decode_q5_0(const void *in, float *out, size_t n) { /* d * (q - 16) */
     const rw_q5_0 *b = in;
     for (size_t i = 0; i < n / 32; i++, b++, out += 32) {
         float d = rw_half_at(b->d);
-        uint32_t qh = rw_le32(b->qh);
+        uint32_t qh = rw_u32_at(b->qh);
         for (int j = 0; j < 16; j++) {
             int lo = (b->qs[j] & 15) | (int)(qh >> j & 1) << 4;
             int hi = (b->qs[j] >> 4) | (int)(qh >> (j + 16) & 1) << 4;
@@ -105,7 +105,7 @@ void rw_decode_q5_1(const void *in, float *out, size_t n) { /* d * q + m */
     const rw_q5_1 *b = in;
     for (size_t i = 0; i < n / 32; i++, b++, out += 32) {
         float d = rw_half_at(b->d), m = rw_half_at(b->m);
-        uint32_t qh = rw_le32(b->qh);
+        uint32_t qh = rw_u32_at(b->qh);
         for (int j = 0; j < 16; j++) {
             int lo = (b->qs[j] & 15) | (int)(qh >> j & 1) << 4;
             int hi = (b->qs[j] >> 4) | (int)(qh >> (j + 16) & 1) << 4;
