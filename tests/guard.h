@@ -1,5 +1,5 @@
-/* guard.h - memory that ends at a page without access, so that one byte read or written too far stops
- * the test. */
+/* guard.h - memory that ends at a page without access, so that one byte read or written too far
+ * stops the test. */
 #ifndef RW_GUARD_H
 #define RW_GUARD_H
 

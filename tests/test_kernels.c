@@ -1,6 +1,6 @@
-/* Every kernel of every instruction set this machine has: against the formulas in float64, against the
- * scalar table where bits must be equal, at odd lengths, with forbidden pages behind every buffer; and
- * the promise that no result depends on how much is computed together. */
+/* Every kernel of every instruction set this machine has: against the formulas in float64, against
+ * the scalar table where bits must be equal, at odd lengths, with forbidden pages behind every
+ * buffer; and the promise that no result depends on how much is computed together. */
 #include "guard.h"
 #include "kernels/kernels.h"
 #include <float.h>
@@ -71,7 +71,8 @@ static void test_tables_are_complete(void **state) {
     for (int i = 0; i < n_tables; i++) {
         void (*fields[(sizeof(rw_kernels) - sizeof(char *)) / sizeof(void (*)(void))])(void);
         memcpy(fields, &tables[i]->decode, sizeof fields);
-        for (size_t f = RW_TYPE_COUNT; f < sizeof fields / sizeof *fields; f++) assert_non_null(fields[f]);
+        for (size_t f = RW_TYPE_COUNT; f < sizeof fields / sizeof *fields; f++)
+            assert_non_null(fields[f]);
         for (uint32_t t = 0; t < RW_TYPE_COUNT; t++) {
             assert_int_equal(tables[i]->decode[t] != NULL, rw_type_is_float((rw_type)t));
         }
@@ -117,7 +118,8 @@ static void test_decode_all_bytes(void **state) {
         if (!info || !info->decode) continue;
         for (int i = 1; i < n_tables; i++) {
             for (int value = 0; value < 256; value++) {
-                for (uint32_t j = 0; j < info->block_bytes; j++) block[j] = (uint8_t)(value + 7 * (int)j);
+                for (uint32_t j = 0; j < info->block_bytes; j++)
+                    block[j] = (uint8_t)(value + 7 * (int)j);
                 info->decode(block, want, info->block_elems);
                 tables[i]->decode[t](block, got, info->block_elems);
                 same_bits(got, want, info->block_elems);
@@ -170,7 +172,8 @@ static void test_matmul(void **state) {
             check_matmul(tables[i], 1 + n % 9, 1 + n % 5, n, n % 3);
         }
         for (size_t rows = 1; rows <= 33; rows += 1) {
-            for (size_t tokens = 1; tokens <= 8; tokens++) check_matmul(tables[i], rows, tokens, 29, 1);
+            for (size_t tokens = 1; tokens <= 8; tokens++)
+                check_matmul(tables[i], rows, tokens, 29, 1);
         }
         check_matmul(tables[i], 0, 3, 64, 0);
         check_matmul(tables[i], 3, 0, 64, 0);
@@ -332,7 +335,8 @@ static void test_function_accuracy(void **state) {
         for (int f = 0; f < N_FUNCTIONS; f++) {
             uint64_t seed = 11;
             for (int block = 0; block < 60; block++) {
-                for (int j = 0; j < N; j++) { /* all magnitudes, and the range that matters densely */
+                /* all magnitudes, and the range that matters densely */
+                for (int j = 0; j < N; j++) {
                     float u = 2.0f * rng_uniform(&seed) - 1.0f;
                     in[j] = block % 3 == 0 ? ldexpf(u, (int)(rng_u64(&seed) % 40) - 32)
                                            : u * (block % 3 == 1 ? 6.0f : 110.0f);
@@ -373,10 +377,13 @@ static void test_function_positions(void **state) {
 
 static void test_function_limits(void **state) {
     (void)state;
-    static const struct { float in, sigmoid, tanh, relu2; } rows[] = {
-        {0.0f, 0.5f, 0.0f, 0.0f},      {1e30f, 1.0f, 1.0f, INFINITY}, {-1e30f, 0.0f, -1.0f, 0.0f},
-        {INFINITY, 1.0f, 1.0f, INFINITY}, {-INFINITY, 0.0f, -1.0f, 0.0f}, {FLT_MAX, 1.0f, 1.0f, INFINITY},
-        {1e-45f, 0.5f, 1e-45f, 0.0f},  {-1e-45f, 0.5f, -1e-45f, 0.0f},
+    static const struct {
+        float in, sigmoid, tanh, relu2;
+    } rows[] = {
+        {0.0f, 0.5f, 0.0f, 0.0f},       {1e30f, 1.0f, 1.0f, INFINITY},
+        {-1e30f, 0.0f, -1.0f, 0.0f},    {INFINITY, 1.0f, 1.0f, INFINITY},
+        {-INFINITY, 0.0f, -1.0f, 0.0f}, {FLT_MAX, 1.0f, 1.0f, INFINITY},
+        {1e-45f, 0.5f, 1e-45f, 0.0f},   {-1e-45f, 0.5f, -1e-45f, 0.0f},
     };
     for (int i = 0; i < n_tables; i++) {
         for (size_t j = 0; j < sizeof rows / sizeof *rows; j++) {
@@ -427,7 +434,8 @@ static void test_wkv4(void **state) {
     for (int i = 0; i < n_tables; i++) {
         for (size_t n = 1; n <= MAX_N; n += n < 20 ? 1 : 11) {
             size_t stride = n + 3, len = (TOKENS - 1) * stride + n;
-            guarded k = random_floats(len, 1, 4.0f), v = random_floats(len, 2, 2.0f), y = guard_new(4 * len);
+            guarded k = random_floats(len, 1, 4.0f), v = random_floats(len, 2, 2.0f),
+                    y = guard_new(4 * len);
             guarded u = random_floats(n, 3, 2.0f), w = random_floats(n, 4, 2.0f);
             guarded s = guard_new(3 * n * sizeof(float)), s1 = guard_new(3 * n * sizeof(float));
             float *kp = k.p, *vp = v.p, *yp = y.p, *up = u.p, *wp = w.p, *sp = s.p, *s1p = s1.p;
@@ -440,8 +448,8 @@ static void test_wkv4(void **state) {
             tables[i]->wkv4(kp, vp, stride, up, wp, sp, sp + n, sp + 2 * n, yp, TOKENS, n);
             for (size_t t = 0; t < TOKENS; t++) {
                 float one[MAX_N];
-                tables[i]->wkv4(kp + t * stride, vp + t * stride, stride, up, wp, s1p, s1p + n, s1p + 2 * n,
-                                one, 1, n);
+                tables[i]->wkv4(kp + t * stride, vp + t * stride, stride, up, wp, s1p, s1p + n,
+                                s1p + 2 * n, one, 1, n);
                 same_bits(one, yp + t * stride, n);
                 for (size_t j = 0; j < n; j++) {
                     double kt = kp[t * stride + j], vt = vp[t * stride + j];
@@ -470,7 +478,8 @@ static void test_wkv4(void **state) {
 
 static void check_wkv6(const rw_kernels *kernels, size_t n, bool same_decay) {
     size_t stride = n + 5, len = (TOKENS - 1) * stride + n, w_stride = same_decay ? 0 : stride;
-    guarded r = random_floats(len, 1, 1.0f), k = random_floats(len, 2, 1.0f), v = random_floats(len, 3, 1.0f);
+    guarded r = random_floats(len, 1, 1.0f), k = random_floats(len, 2, 1.0f),
+            v = random_floats(len, 3, 1.0f);
     guarded u = random_floats(n, 4, 1.0f), w = random_floats(same_decay ? n : len, 5, 0.4f);
     guarded S = random_floats(n * n, 6, 1.0f), S1 = guard_copy(S.p, n * n * sizeof(float));
     guarded y = guard_new(len * sizeof(float));
@@ -501,8 +510,10 @@ static void check_wkv6(const rw_kernels *kernels, size_t n, bool same_decay) {
 
 static void check_wkv7(const rw_kernels *kernels, size_t n) {
     size_t stride = n + 5, len = (TOKENS - 1) * stride + n;
-    guarded r = random_floats(len, 1, 1.0f), w = random_floats(len, 2, 0.22f), k = random_floats(len, 3, 1.0f);
-    guarded v = random_floats(len, 4, 1.0f), c = random_floats(len, 5, 1.0f), a = random_floats(len, 6, 0.5f);
+    guarded r = random_floats(len, 1, 1.0f), w = random_floats(len, 2, 0.22f),
+            k = random_floats(len, 3, 1.0f);
+    guarded v = random_floats(len, 4, 1.0f), c = random_floats(len, 5, 1.0f),
+            a = random_floats(len, 6, 0.5f);
     guarded S = random_floats(n * n, 7, 1.0f), S1 = guard_copy(S.p, n * n * sizeof(float));
     guarded y = guard_new(len * sizeof(float));
     float *rp = r.p, *wp = w.p, *kp = k.p, *vp = v.p, *cp = c.p, *ap = a.p, *Sp = S.p, *yp = y.p;
@@ -523,7 +534,8 @@ static void check_wkv7(const rw_kernels *kernels, size_t n) {
             double s = 0, sum = 0, *row = exact + i * n;
             for (size_t j = 0; j < n; j++) s += row[j] * cp[o + j];
             for (size_t j = 0; j < n; j++) {
-                row[j] = row[j] * wp[o + j] - s * cp[o + j] * ap[o + j] + (double)vp[o + i] * kp[o + j];
+                row[j] =
+                    row[j] * wp[o + j] - s * cp[o + j] * ap[o + j] + (double)vp[o + i] * kp[o + j];
                 sum += row[j] * rp[o + j];
             }
             assert_true(fabs(one[i] - sum) <= 3e-5);
@@ -548,13 +560,20 @@ static void test_wkv6_and_wkv7(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_choice),           cmocka_unit_test(test_tables_are_complete),
-        cmocka_unit_test(test_decode),           cmocka_unit_test(test_decode_all_bytes),
-        cmocka_unit_test(test_matmul),           cmocka_unit_test(test_matmul_tiles),
-        cmocka_unit_test(test_matmul_hard_values), cmocka_unit_test(test_layer_norm),
-        cmocka_unit_test(test_mixes),            cmocka_unit_test(test_function_accuracy),
-        cmocka_unit_test(test_function_positions), cmocka_unit_test(test_function_limits),
-        cmocka_unit_test(test_all_finite),       cmocka_unit_test(test_wkv4),
+        cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_tables_are_complete),
+        cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_decode_all_bytes),
+        cmocka_unit_test(test_matmul),
+        cmocka_unit_test(test_matmul_tiles),
+        cmocka_unit_test(test_matmul_hard_values),
+        cmocka_unit_test(test_layer_norm),
+        cmocka_unit_test(test_mixes),
+        cmocka_unit_test(test_function_accuracy),
+        cmocka_unit_test(test_function_positions),
+        cmocka_unit_test(test_function_limits),
+        cmocka_unit_test(test_all_finite),
+        cmocka_unit_test(test_wkv4),
         cmocka_unit_test(test_wkv6_and_wkv7),
     };
     return cmocka_run_group_tests(tests, find_tables, NULL);

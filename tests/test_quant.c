@@ -5,10 +5,10 @@
 #include <float.h>
 #include <math.h>
 
-/* What the types must be. `factors` are the offsets of half-precision fields, which random blocks keep
- * finite. `decoded` and `encoded` are CRC-32 sums over fixed random data, taken when the same code was
- * equal to ggml's on golden/quant. `rmse` is ggml's error there; `relative` bounds the error on normal
- * data as a share of its root mean square. */
+/* What the types must be. `factors` are the offsets of half-precision fields, which random blocks
+ * keep finite. `decoded` and `encoded` are CRC-32 sums over fixed random data, taken when the same
+ * code was equal to ggml's on golden/quant. `rmse` is ggml's error there; `relative` bounds the
+ * error on normal data as a share of its root mean square. */
 static const struct {
     rw_type type;
     uint32_t elems, bytes;
@@ -46,9 +46,11 @@ static void fill_bell(float *x, size_t n, uint64_t seed) {
 
 static void fill_blocks(int i, uint8_t *blocks, size_t n_blocks, uint64_t seed) {
     for (size_t b = 0; b < n_blocks; b++, blocks += expected[i].bytes) {
-        for (uint32_t j = 0; j < expected[i].bytes; j++) blocks[j] = (uint8_t)(rng_u64(&seed) >> 56);
+        for (uint32_t j = 0; j < expected[i].bytes; j++)
+            blocks[j] = (uint8_t)(rng_u64(&seed) >> 56);
         for (int f = 0; f < 2; f++) {
-            if (expected[i].factors[f] >= 0) blocks[expected[i].factors[f] + 1] &= 0xbf; /* |d| < 2 */
+            if (expected[i].factors[f] >= 0)
+                blocks[expected[i].factors[f] + 1] &= 0xbf; /* |d| < 2 */
         }
         if (expected[i].elems == 1) blocks[expected[i].bytes - 1] &= 0xbf; /* finite floats */
     }
@@ -176,7 +178,7 @@ static void test_blocks_are_independent(void **state) {
         for (size_t b = 0; b < 512 / step; b++) {
             uint8_t one[257];
             float back[257], want[256];
-                const uint8_t *whole = (const uint8_t *)out.p + b * info->block_bytes;
+            const uint8_t *whole = (const uint8_t *)out.p + b * info->block_bytes;
             info->encode(x + b * step, one + 1, step);
             assert_memory_equal(one + 1, whole, info->block_bytes);
             info->decode(whole, want, step);
@@ -193,9 +195,9 @@ static void test_blocks_are_independent(void **state) {
 /* Zeros stay zeros; equal values stay near; tiny, huge and non-finite values do no harm. */
 static void test_hard_values(void **state) {
     (void)state;
-    static const float values[] = {0.0f,     -0.0f,    1.0f,      -1.0f,   FLT_MIN,  -FLT_MIN, 1e-45f,
-                                   -1e-45f,  FLT_MAX,  -FLT_MAX,  1e-38f,  1e30f,    -1e30f,   65504.0f,
-                                   INFINITY, -INFINITY, NAN,      1e-7f,   -6e-8f,   0.5f};
+    static const float values[] = {
+        0.0f,   -0.0f, 1.0f,   -1.0f,    FLT_MIN,  -FLT_MIN,  1e-45f, -1e-45f, FLT_MAX, -FLT_MAX,
+        1e-38f, 1e30f, -1e30f, 65504.0f, INFINITY, -INFINITY, NAN,    1e-7f,   -6e-8f,  0.5f};
     enum { N = sizeof values / sizeof *values };
     float x[256], back[256];
     for (int i = 0; i < N_TYPES; i++) {
@@ -271,10 +273,13 @@ static void test_table(void **state) {
         assert_true(rw_type_bytes(type, 0, &bytes) && bytes == 0);
         if (expected[i].elems > 1) assert_false(rw_type_bytes(type, 511, &bytes));
     }
-    static const struct { const char *name; rw_type type; } names[] = {
-        {"fp16", RW_F16},   {"FP32", RW_F32},        {"q4_k", RW_Q4_K},      {"iq4_Nl", RW_IQ4_NL},
-        {"bf16", RW_BF16},  {"u8", RW_U8},           {"", RW_TYPE_COUNT},    {"Q4", RW_TYPE_COUNT},
-        {"q4_00", RW_TYPE_COUNT}, {"Q8_1", RW_TYPE_COUNT}};
+    static const struct {
+        const char *name;
+        rw_type type;
+    } names[] = {{"fp16", RW_F16},       {"FP32", RW_F32},      {"q4_k", RW_Q4_K},
+                 {"iq4_Nl", RW_IQ4_NL},  {"bf16", RW_BF16},     {"u8", RW_U8},
+                 {"", RW_TYPE_COUNT},    {"Q4", RW_TYPE_COUNT}, {"q4_00", RW_TYPE_COUNT},
+                 {"Q8_1", RW_TYPE_COUNT}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         assert_int_equal(rw_type_by_name(names[i].name), names[i].type);
     }
@@ -298,10 +303,10 @@ static void test_table(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),        cmocka_unit_test(test_golden_decode),
+        cmocka_unit_test(test_table),         cmocka_unit_test(test_golden_decode),
         cmocka_unit_test(test_golden_encode), cmocka_unit_test(test_known_decode),
-        cmocka_unit_test(test_known_encode), cmocka_unit_test(test_blocks_are_independent),
-        cmocka_unit_test(test_hard_values),  cmocka_unit_test(test_halves_survive),
+        cmocka_unit_test(test_known_encode),  cmocka_unit_test(test_blocks_are_independent),
+        cmocka_unit_test(test_hard_values),   cmocka_unit_test(test_halves_survive),
         cmocka_unit_test(test_f64),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

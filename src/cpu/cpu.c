@@ -1,5 +1,6 @@
-/* cpu.c - which instructions may be used. An instruction set counts only when the processor has it and
- * the operating system saves its registers (XCR0 on x86-64). No state: ask once and keep the answer. */
+/* cpu.c - which instructions may be used. An instruction set counts only when the processor has it
+ * and the operating system saves its registers (XCR0 on x86-64). No state: ask once and keep the
+ * answer. */
 #include "cpu.h"
 
 #if defined(__x86_64__)

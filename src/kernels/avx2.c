@@ -1,9 +1,10 @@
-/* avx2.c - the kernels for x86-64 with AVX2, FMA and F16C (its own compiler flags; called only after
- * kernels.c has asked processor and system). Formulas stand in scalar.c and quant/; same order here.
+/* avx2.c - the kernels for x86-64 with AVX2, FMA and F16C (its own compiler flags; called only
+ * after kernels.c has asked processor and system). Formulas stand in scalar.c and quant/; same
+ * order here.
  *
- * Sums: eight partial sums, element k into lane k mod 8 by fused multiply-add, a masked last step for
- * the rest, then the tree of sum8(). A product has its own accumulator in every tile shape, so its bits
- * depend on k alone. Nothing is read beyond the last element: tails are masked.
+ * Sums: eight partial sums, element k into lane k mod 8 by fused multiply-add, a masked last step
+ * for the rest, then the tree of sum8(). A product has its own accumulator in every tile shape, so
+ * its bits depend on k alone. Nothing is read beyond the last element: tails are masked.
  *
  * exp: within 1 unit in the last place of the exact value; sigmoid, silu, tanh: within 3. */
 #include "../quant/blocks.h"
@@ -134,7 +135,8 @@ static void decode_q5_0(const void *in, float *out, size_t n) {
         uint32_t qh = rw_u32_at(b->qh);
         f8 d = set1(half_at(b->d));
         put16(out, _mm_sub_epi8(_mm_or_si128(low_nibbles(qs), fifth_bits(qh)), zero), d);
-        put16(out + 16, _mm_sub_epi8(_mm_or_si128(high_nibbles(qs), fifth_bits(qh >> 16)), zero), d);
+        put16(out + 16, _mm_sub_epi8(_mm_or_si128(high_nibbles(qs), fifth_bits(qh >> 16)), zero),
+              d);
     }
 }
 
@@ -237,7 +239,8 @@ static void decode_q4_k(const void *in, float *out, size_t n) {
             rw_k_scale_min(b->scales, 2 * c, &s0, &m0);
             rw_k_scale_min(b->scales, 2 * c + 1, &s1, &m1);
             put32_minus(out, low_nibbles(q0), low_nibbles(q1), d * (float)s0, dmin * (float)m0);
-            put32_minus(out + 32, high_nibbles(q0), high_nibbles(q1), d * (float)s1, dmin * (float)m1);
+            put32_minus(out + 32, high_nibbles(q0), high_nibbles(q1), d * (float)s1,
+                        dmin * (float)m1);
         }
     }
 }
@@ -287,8 +290,8 @@ static void decode_q6_k(const void *in, float *out, size_t n) {
     }
 }
 
-/* ---- matrix products. A tile is NR rows by NT tokens; both are constants where it is called, so the
- * accumulators become registers. */
+/* ---- matrix products. A tile is NR rows by NT tokens; both are constants where it is called, so
+ * the accumulators become registers. */
 
 #define INLINE static inline __attribute__((always_inline))
 #ifdef __clang__
@@ -328,7 +331,8 @@ INLINE void tile(const int NR, const int NT, const float *w, size_t w_stride, co
 
 /* All rows for NT tokens; NR rows at a time. */
 INLINE void strip(const int NR, const int NT, const float *w, size_t w_stride, size_t n_rows,
-                  const float *x, size_t x_stride, size_t n, float scale, float *y, size_t y_stride) {
+                  const float *x, size_t x_stride, size_t n, float scale, float *y,
+                  size_t y_stride) {
     size_t r = 0;
     for (; r + (size_t)NR <= n_rows; r += (size_t)NR) {
         tile(NR, NT, w + r * w_stride, w_stride, x, x_stride, n, scale, y + r, y_stride);
@@ -338,8 +342,9 @@ INLINE void strip(const int NR, const int NT, const float *w, size_t w_stride, s
     }
 }
 
-static void matmul_f32(const float *w, size_t w_stride, size_t n_rows, const float *x, size_t x_stride,
-                       size_t n_tokens, size_t n, float scale, float *y, size_t y_stride) {
+static void matmul_f32(const float *w, size_t w_stride, size_t n_rows, const float *x,
+                       size_t x_stride, size_t n_tokens, size_t n, float scale, float *y,
+                       size_t y_stride) {
     for (; n_tokens >= 3; n_tokens -= 3, x += 3 * x_stride, y += 3 * y_stride) {
         strip(4, 3, w, w_stride, n_rows, x, x_stride, n, scale, y, y_stride);
     }
@@ -347,19 +352,22 @@ static void matmul_f32(const float *w, size_t w_stride, size_t n_rows, const flo
     if (n_tokens == 1) strip(8, 1, w, w_stride, n_rows, x, x_stride, n, scale, y, y_stride);
 }
 
-/* ---- elementwise. `rest` lanes are loaded and stored under a mask; masked lanes hold zero. */
+/* ---- elementwise. The rest of a row is loaded and stored under a mask; other lanes hold zero. */
 
 static inline f8 load_n(const float *p, size_t n) {
     return n >= 8 ? load(p) : _mm256_maskload_ps(p, mask_of(n));
 }
 
 static inline void store_n(float *p, f8 v, size_t n) {
-    if (n >= 8) store(p, v);
-    else _mm256_maskstore_ps(p, mask_of(n), v);
+    if (n >= 8) {
+        store(p, v);
+        return;
+    }
+    _mm256_maskstore_ps(p, mask_of(n), v);
 }
 
-static void layer_norm(const float *x, const float *weight, const float *bias, float eps, float *out,
-                       size_t n) {
+static void layer_norm(const float *x, const float *weight, const float *bias, float eps,
+                       float *out, size_t n) {
     f8 sum = _mm256_setzero_ps(), squares = sum;
     size_t i = 0;
     for (; i < n; i += 8) sum = _mm256_add_ps(sum, load_n(x + i, n - i));
@@ -400,7 +408,8 @@ static void mix_previous(const float *x, const float *p, const float *m, float *
 
 static void relu2(float *x, size_t n) {
     for (size_t i = 0; i < n; i += 8) {
-        f8 v = _mm256_max_ps(_mm256_setzero_ps(), load_n(x + i, n - i)); /* in this order NaN stays */
+        f8 v = load_n(x + i, n - i);
+        v = _mm256_max_ps(_mm256_setzero_ps(), v); /* in this order NaN stays */
         store_n(x + i, _mm256_mul_ps(v, v), n - i);
     }
 }
@@ -415,8 +424,8 @@ static bool all_finite(const float *x, size_t n) {
     return _mm256_testz_si256(bad, bad);
 }
 
-/* x = k ln 2 + r with |r| <= ln(2) / 2; returns exp(r) - 1 by its series to r^7 / 7!, whose next term is
- * below 2^-26 of the result. ln 2 is taken in two parts, the first exact in few bits. */
+/* x = k ln 2 + r with |r| <= ln(2) / 2; returns exp(r) - 1 by its series to r^7 / 7!, whose next
+ * term is below 2^-26 of the result. ln 2 is taken in two parts, the first exact in few bits. */
 static inline f8 expm1_reduced(f8 x, f8 *k) {
     *k = _mm256_round_ps(_mm256_mul_ps(x, set1(1.44269504f)),
                          _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -437,8 +446,8 @@ static inline f8 exp2_int(f8 k) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));
 }
 
-/* exp of x <= 0. Below -104 the result is 0 in any case; 2^k is applied in two steps so that results
- * that are denormal round once. min and max keep NaN when it is their second operand. */
+/* exp of x <= 0. Below -104 the result is 0 in any case; 2^k is applied in two steps so that
+ * results that are denormal round once. min and max keep NaN when it is their second operand. */
 static inline f8 exp_negative(f8 x) {
     f8 k;
     x = _mm256_max_ps(set1(-104.0f), x);
@@ -490,8 +499,8 @@ static void silu(float *x, size_t n) {
 
 /* ---- recurrences; the state of a head (16 KiB for 64 channels) stays in the first-level cache */
 
-static void wkv4(const float *k, const float *v, size_t stride, const float *u, const float *w, float *aa,
-                 float *bb, float *pp, float *y, size_t n_tokens, size_t n) {
+static void wkv4(const float *k, const float *v, size_t stride, const float *u, const float *w,
+                 float *aa, float *bb, float *pp, float *y, size_t n_tokens, size_t n) {
     for (size_t i = 0; i < n; i += 8) {
         size_t rest = n - i;
         f8 a = load_n(aa + i, rest), b = load_n(bb + i, rest), p = load_n(pp + i, rest);
@@ -500,7 +509,8 @@ static void wkv4(const float *k, const float *v, size_t stride, const float *u, 
             f8 kt = load_n(k + t * stride + i, rest), vt = load_n(v + t * stride + i, rest);
             f8 uk = _mm256_add_ps(bonus, kt), q = _mm256_max_ps(p, uk);
             f8 e1 = exp_negative(_mm256_sub_ps(p, q)), e2 = exp_negative(_mm256_sub_ps(uk, q));
-            f8 up = _mm256_fmadd_ps(e1, a, _mm256_mul_ps(e2, vt)), down = _mm256_fmadd_ps(e1, b, e2);
+            f8 up = _mm256_fmadd_ps(e1, a, _mm256_mul_ps(e2, vt));
+            f8 down = _mm256_fmadd_ps(e1, b, e2);
             store_n(y + t * stride + i, _mm256_div_ps(up, down), rest);
             f8 wp = _mm256_add_ps(p, decay);
             q = _mm256_max_ps(wp, kt);
@@ -517,8 +527,8 @@ static void wkv4(const float *k, const float *v, size_t stride, const float *u, 
 }
 
 /* NV vectors of value channels of one token: S row by row, y in registers. */
-INLINE void wkv6_columns(const int NV, const float *r, const float *k, const float *v, const float *w,
-                         float bonus, float *S, float *y, size_t n) {
+INLINE void wkv6_columns(const int NV, const float *r, const float *k, const float *v,
+                         const float *w, float bonus, float *S, float *y, size_t n) {
     f8 acc[4] = {0};
     for (size_t i = 0; i < n; i++, S += n) {
         f8 ri = set1(r[i]), ki = set1(k[i]), wi = set1(w[i]);
@@ -595,7 +605,8 @@ static void wkv7(const float *r, const float *w, const float *k, const float *v,
     }
     for (size_t t = 0; t < n_tokens; t++) {
         for (size_t i = 0; i < n; i += 4) wkv7_rows(r, w, k, v + i, kappa, a, S + i * n, y + i, n);
-        r += stride, w += stride, k += stride, v += stride, kappa += stride, a += stride, y += stride;
+        r += stride, w += stride, k += stride, v += stride;
+        kappa += stride, a += stride, y += stride;
     }
 }
 

@@ -1,5 +1,5 @@
-/* kernels.c - chooses the table of kernels, once per model: by name, else the best that processor and
- * operating system support. */
+/* kernels.c - chooses the table of kernels, once per model: by name, else the best that processor
+ * and operating system support. */
 #include "kernels.h"
 #include "../cpu/cpu.h"
 #include <stdio.h>
@@ -49,6 +49,6 @@ rwkv_status rw_kernels_get(const rw_kernels **out, const char *isa, rwkv_error *
         len += (size_t)snprintf(usable + len, sizeof usable - len, "%s%s", len ? ", " : "", name);
     }
     return rw_fail(err, RWKV_E_ARG,
-                   "%s: no such instruction set, or not on this machine; found %s; expected one of %s",
+                   "%s: not an instruction set of this machine; found %s; expected one of %s",
                    who, isa, usable);
 }

@@ -1,8 +1,8 @@
-/* scalar.c - the arithmetic in plain C: complete, the truth that the other tables are tested against,
- * and what unknown processors run. Compilers turn most of the loops into SIMD.
+/* scalar.c - the arithmetic in plain C: complete, the truth that the other tables are tested
+ * against, and what unknown processors run. Compilers turn most of the loops into SIMD.
  *
- * Sums: sixteen partial sums, element k into number k mod 16, then a fixed tree. The order depends on
- * the length alone. No contraction into fused multiply-adds (-ffp-contract=off).
+ * Sums: sixteen partial sums, element k into number k mod 16, then a fixed tree. The order depends
+ * on the length alone. No contraction into fused multiply-adds (-ffp-contract=off).
  *
  * Formulas of the recurrences: RWKV-4 arXiv 2305.13048 (appendix on numerical stability), RWKV-5/6
  * arXiv 2404.05892, RWKV-7 arXiv 2503.14456. */
@@ -30,8 +30,9 @@ static float dot(const float *a, const float *b, size_t n) {
     return tree(s);
 }
 
-static void matmul_f32(const float *w, size_t w_stride, size_t n_rows, const float *x, size_t x_stride,
-                       size_t n_tokens, size_t n, float scale, float *y, size_t y_stride) {
+static void matmul_f32(const float *w, size_t w_stride, size_t n_rows, const float *x,
+                       size_t x_stride, size_t n_tokens, size_t n, float scale, float *y,
+                       size_t y_stride) {
     for (size_t r = 0; r < n_rows; r++) {
         for (size_t t = 0; t < n_tokens; t++) {
             y[t * y_stride + r] = scale * dot(w + r * w_stride, x + t * x_stride, n);
@@ -52,8 +53,8 @@ static float variance_of(const float *x, size_t n, float mean) {
 }
 
 /* out may be x. */
-static void layer_norm(const float *x, const float *weight, const float *bias, float eps, float *out,
-                       size_t n) {
+static void layer_norm(const float *x, const float *weight, const float *bias, float eps,
+                       float *out, size_t n) {
     float mean = mean_of(x, n), scale = 1.0f / sqrtf(variance_of(x, n, mean) + eps);
     for (size_t i = 0; i < n; i++) out[i] = (x[i] - mean) * scale * weight[i] + bias[i];
 }
@@ -102,11 +103,13 @@ static float larger(float a, float b) {
     return a > b ? a : b;
 }
 
-/* y  = (e1 aa + e2 v) / (e1 bb + e2)   q = max(pp, u + k)   e1 = exp(pp - q)      e2 = exp(u + k - q)
- * aa' = e1 aa + e2 v, bb' = e1 bb + e2 q = max(pp + w, k)   e1 = exp(pp + w - q)  e2 = exp(k - q)
- * pp' = q. The true numerator is aa exp(pp): no exponent is ever positive. */
-static void wkv4(const float *k, const float *v, size_t stride, const float *u, const float *w, float *aa,
-                 float *bb, float *pp, float *y, size_t n_tokens, size_t n) {
+/* With q = max(pp, u + k), e1 = exp(pp - q), e2 = exp(u + k - q):
+ *     y = (e1 aa + e2 v) / (e1 bb + e2)
+ * With q = max(pp + w, k), e1 = exp(pp + w - q), e2 = exp(k - q):
+ *     aa' = e1 aa + e2 v,  bb' = e1 bb + e2,  pp' = q
+ * The true numerator is aa exp(pp): no exponent is ever positive. */
+static void wkv4(const float *k, const float *v, size_t stride, const float *u, const float *w,
+                 float *aa, float *bb, float *pp, float *y, size_t n_tokens, size_t n) {
     for (size_t t = 0; t < n_tokens; t++, k += stride, v += stride, y += stride) {
         for (size_t i = 0; i < n; i++) {
             float uk = u[i] + k[i], q = larger(pp[i], uk);
@@ -151,10 +154,12 @@ static void wkv7(const float *r, const float *w, const float *k, const float *v,
     for (size_t t = 0; t < n_tokens; t++) {
         for (size_t i = 0; i < n; i++) {
             float *row = S + i * n, s = dot(row, kappa, n);
-            for (size_t j = 0; j < n; j++) row[j] = row[j] * w[j] - s * (kappa[j] * a[j]) + v[i] * k[j];
+            for (size_t j = 0; j < n; j++)
+                row[j] = row[j] * w[j] - s * (kappa[j] * a[j]) + v[i] * k[j];
             y[i] = dot(row, r, n);
         }
-        r += stride, w += stride, k += stride, v += stride, kappa += stride, a += stride, y += stride;
+        r += stride, w += stride, k += stride, v += stride;
+        kappa += stride, a += stride, y += stride;
     }
 }
 

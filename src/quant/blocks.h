@@ -24,7 +24,8 @@ typedef struct rw_iq4_xs { uint8_t d[2], scales_h[2], scales_l[4], qs[128]; } rw
 extern const int8_t rw_iq4_values[16];
 
 /* Inline and without branches, because decoders run it for every block or element: base.h's
- * conversion, exact for all 65536 halves. Exponent and mantissa, moved in place, are 2^112 too small. */
+ * conversion, exact for all 65536 halves. Exponent and mantissa, moved in place, are 2^112 too
+ * small. */
 static inline uint16_t rw_u16_at(const uint8_t p[2]) {
     return (uint16_t)(p[0] | p[1] << 8);
 }
@@ -62,9 +63,10 @@ static inline void rw_k_scale_min(const uint8_t p[12], int s, uint8_t *scale, ui
 typedef void rw_decode_fn(const void *blocks, float *out, size_t n);
 typedef void rw_encode_fn(const float *in, void *blocks, size_t n);
 
-extern rw_decode_fn rw_decode_f32, rw_decode_f16, rw_decode_bf16, rw_decode_f64, rw_decode_q4_0,
-    rw_decode_q4_1, rw_decode_q5_0, rw_decode_q5_1, rw_decode_q8_0, rw_decode_iq4_nl, rw_decode_q2_k,
-    rw_decode_q3_k, rw_decode_q4_k, rw_decode_q5_k, rw_decode_q6_k, rw_decode_iq4_xs;
+extern rw_decode_fn rw_decode_f32, rw_decode_f16, rw_decode_bf16, rw_decode_f64;
+extern rw_decode_fn rw_decode_q4_0, rw_decode_q4_1, rw_decode_q5_0, rw_decode_q5_1, rw_decode_q8_0;
+extern rw_decode_fn rw_decode_q2_k, rw_decode_q3_k, rw_decode_q4_k, rw_decode_q5_k, rw_decode_q6_k;
+extern rw_decode_fn rw_decode_iq4_nl, rw_decode_iq4_xs;
 extern rw_encode_fn rw_encode_q4_k, rw_encode_q5_k, rw_encode_q6_k;
 
 #endif

@@ -1,5 +1,6 @@
-/* kquant.c - reading blocks of 256: a block has float16 factors, each sub-block of 16 or 32 elements an
- * integer scale (and min), each element a few bits. In: blocks at any address. Out: float32. */
+/* kquant.c - reading blocks of 256: a block has float16 factors, each sub-block of 16 or 32
+ * elements an integer scale (and min), each element a few bits. In: blocks at any address. Out:
+ * float32. */
 #include "blocks.h"
 
 _Static_assert(sizeof(rw_q2_k) == 84 && sizeof(rw_q3_k) == 110 && sizeof(rw_q4_k) == 144 &&
@@ -53,7 +54,8 @@ void rw_decode_q4_k(const void *in, float *out, size_t n) {
             float scale = d * (float)sc, min = dmin * (float)mn;
             const uint8_t *q = b->qs + 32 * (s / 2);
             int shift = 4 * (s % 2);
-            for (int j = 0; j < 32; j++) out[32 * s + j] = scale * (float)(q[j] >> shift & 15) - min;
+            for (int j = 0; j < 32; j++)
+                out[32 * s + j] = scale * (float)(q[j] >> shift & 15) - min;
         }
     }
 }

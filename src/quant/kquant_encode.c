@@ -1,10 +1,10 @@
 /* kquant_encode.c - writing Q4_K, Q5_K and Q6_K.
  *
- * Each sub-block is first fitted alone: a few trial grids, each followed by the least-squares scale (and
- * min) for its integers, and the best kept. Then the fits are rounded to the block's common factors, and
- * a second search around the rounded integers finds the pair that really has the smallest error.
- * The measure is the plain squared error. Sums run over eight lanes in a fixed order: the same bytes
- * with every compiler, and loops that compilers turn into SIMD. */
+ * Each sub-block is first fitted alone: a few trial grids, each followed by the least-squares scale
+ * (and min) for its integers, and the best kept. Then the fits are rounded to the block's common
+ * factors, and a second search around the rounded integers finds the pair that really has the
+ * smallest error. The measure is the plain squared error. Sums run over eight lanes in a fixed
+ * order: the same bytes with every compiler, and loops that compilers turn into SIMD. */
 #include "blocks.h"
 #include <string.h>
 
@@ -35,7 +35,9 @@ static void range(const float *x, int n, float *min, float *max) {
 
 /* ---- Q4_K, Q5_K: value = scale * q - min, q in 0..top, scale and min >= 0 */
 
-typedef struct affine { float scale, min; } affine;
+typedef struct affine {
+    float scale, min;
+} affine;
 
 /* Sums of q, q^2 and q x for q = round((x - lo) * inv). */
 static void moments(const float x[32], float lo, float inv, float top, float *q1, float *q2,
@@ -54,8 +56,8 @@ static void moments(const float x[32], float lo, float inv, float top, float *q1
     *qx = total(sx);
 }
 
-/* Trial grids stretch the range of x over top + step levels; too few levels clip the extremes, which
- * often pays because most values lie near the middle. */
+/* Trial grids stretch the range of x over top + step levels; too few levels clip the extremes,
+ * which often pays because most values lie near the middle. */
 static affine fit_affine(const float x[32], float top) {
     float lo, hi, x1[LANES] = {0};
     range(x, 32, &lo, &hi);
@@ -247,7 +249,8 @@ static float error_linear(const float x[16], float scale) {
     return total(s);
 }
 
-static void quantize_linear(const float x[256], uint8_t d_out[2], int8_t scales[16], uint8_t q[256]) {
+static void quantize_linear(const float x[256], uint8_t d_out[2], int8_t scales[16],
+                            uint8_t q[256]) {
     float fit[16], extreme = 0.0f;
     for (int s = 0; s < 16; s++) {
         fit[s] = fit_linear(x + 16 * s);

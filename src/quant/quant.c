@@ -13,7 +13,7 @@ _Static_assert(sizeof(rw_q4_0) == 18 && sizeof(rw_q4_1) == 20 && sizeof(rw_q5_0)
 const int8_t rw_iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                   1,    13,   25,  38,  53,  69,  89,  113};
 
-/* Truncates. A number outside [lo, hi] (or NaN) must not reach C's conversion, which is undefined. */
+/* Truncates. Numbers outside [lo, hi] and NaN must not reach C's conversion: it is undefined. */
 static int to_int(float v, int lo, int hi) {
     v = v > (float)lo ? v : (float)lo;
     return (int)(v < (float)hi ? v : (float)hi);
@@ -62,8 +62,8 @@ static void encode_bf16(const float *in, void *out, size_t n) {
     }
 }
 
-/* ---- blocks of 32. Element j < 16 is the low nibble of qs[j], element j + 16 the high one; the fifth
- * bit of element j is bit j of the word qh. */
+/* ---- blocks of 32. Element j < 16 is the low nibble of qs[j], element j + 16 the high one; the
+ * fifth bit of element j is bit j of the word qh. */
 
 void rw_decode_q4_0(const void *in, float *out, size_t n) { /* d * (q - 8) */
     const rw_q4_0 *b = in;
@@ -134,8 +134,8 @@ void rw_decode_iq4_nl(const void *in, float *out, size_t n) { /* d * values[q] *
     }
 }
 
-/* The choices below are ggml's reference ones, so our files equal its files byte for byte: 1/d is taken
- * before d is rounded to half. */
+/* The choices below are ggml's reference ones, so our files equal its files byte for byte: 1/d is
+ * taken before d is rounded to half. */
 
 static float inverse(float d) {
     return d != 0.0f ? 1.0f / d : 0.0f;
