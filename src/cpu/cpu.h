@@ -19,9 +19,10 @@ rwkv_status rw_pool_new(rw_pool **out, uint32_t n_threads, rwkv_error *err);
 void rw_pool_free(rw_pool *p);
 uint32_t rw_pool_threads(const rw_pool *p);
 
-/* Runs fn(ctx, begin, end) so that [0, n_items) is covered exactly once, split into one contiguous
- * range per thread, each a multiple of grain (but the last). Blocks until all are done. One caller at a
- * time. thread is 0..n_threads-1, for scratch memory. */
+/* Runs fn(ctx, begin, end, thread) so that [0, n_items) is covered exactly once, in contiguous pieces of
+ * about equal size, each a multiple of grain (but the last). Threads take pieces as they become free, so one
+ * thread may get several, one after the other. Blocks until all are done. One caller at a time. thread is
+ * 0..n_threads-1, for scratch memory. */
 typedef void (*rw_pool_fn)(void *ctx, size_t begin, size_t end, uint32_t thread);
 void rw_pool_run(rw_pool *p, size_t n_items, size_t grain, rw_pool_fn fn, void *ctx);
 

@@ -1,6 +1,10 @@
 /* pool.c - persistent threads that run one function over a range, again and again (dozens of times per
- * token). A run is published by raising `generation`; workers spin on it briefly, then sleep. The
- * caller works too, then waits for `pending` to reach zero the same way.
+ * token). A run is cut into a few pieces per thread; whoever is free takes the next one. So a thread that
+ * the system has put aside delays nobody: the others take its pieces.
+ *
+ * `ticket` holds the run's number (upper half) and the pieces not taken yet (lower half). Taking one is a
+ * compare-and-swap; only after it may the job be read, and the job stays until `unfinished` is zero, which
+ * counts that piece. Idle threads spin briefly, then sleep.
  *
  * Sleeping loses no wake-up: a sleeper counts itself, then looks at the number again under the lock; the
  * other side changes the number, then looks for sleepers. Both orders are sequentially consistent, so
@@ -16,22 +20,24 @@ typedef struct worker {
     uint32_t index;
 } worker;
 
+enum { PIECES_PER_THREAD = 4 };
+
 struct rw_pool {
-    /* the job: written before generation is raised, read after */
+    /* the job: written before ticket is, read after a piece was taken from it */
     rw_pool_fn fn;
     void *ctx;
     size_t n_items, grain;
-    bool stop;
+    uint32_t n_pieces;
 
-    _Alignas(64) atomic_uint generation;
-    _Alignas(64) atomic_uint pending; /* workers that have not finished this generation */
-    atomic_uint sleepers;             /* workers asleep, or about to be */
-    atomic_bool caller_sleeps;
+    _Alignas(64) atomic_uint_fast64_t ticket;
+    _Alignas(64) atomic_uint unfinished; /* pieces of this run that are not done */
+    atomic_uint sleepers;                /* workers asleep, or about to be */
+    atomic_bool caller_sleeps, stop;
     pthread_mutex_t lock;
     pthread_cond_t wake, done;
-    uint32_t n_threads;               /* caller included */
+    uint32_t n_threads;                  /* caller included */
     uint32_t spins;
-    worker workers[];                 /* [n_threads - 1] */
+    worker workers[];                    /* [n_threads - 1] */
 };
 
 static inline void relax(void) {
@@ -42,54 +48,65 @@ static inline void relax(void) {
 #endif
 }
 
-/* Thread `index`'s share of the job. Shares differ by at most one grain. */
-static void work(const rw_pool *p, uint32_t index) {
+/* Runs piece `i` of the job. Pieces differ by at most one grain. */
+static void run_piece(const rw_pool *p, uint32_t i, uint32_t thread) {
     size_t chunks = p->n_items / p->grain + (p->n_items % p->grain != 0);
-    size_t each = chunks / p->n_threads, extra = chunks % p->n_threads;
-    size_t first = each * index + (index < extra ? index : extra);
-    size_t count = each + (index < extra);
-    if (count == 0) return;
+    size_t each = chunks / p->n_pieces, extra = chunks % p->n_pieces;
+    size_t first = each * i + (i < extra ? i : extra);
+    size_t count = each + (i < extra);
     size_t begin = first * p->grain;
     size_t end = first + count == chunks ? p->n_items : begin + count * p->grain;
-    p->fn(p->ctx, begin, end, index);
+    p->fn(p->ctx, begin, end, thread);
 }
 
-static void await_generation(rw_pool *p, unsigned seen) {
+static void finish_piece(rw_pool *p) {
+    if (atomic_fetch_sub(&p->unfinished, 1) != 1 || !atomic_load(&p->caller_sleeps)) return;
+    pthread_mutex_lock(&p->lock);
+    pthread_cond_signal(&p->done);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void take_pieces(rw_pool *p, uint32_t thread) {
+    uint_fast64_t t = atomic_load(&p->ticket);
+    while ((uint32_t)t != 0) {
+        if (!atomic_compare_exchange_weak(&p->ticket, &t, t - 1)) continue;
+        run_piece(p, p->n_pieces - (uint32_t)t, thread);
+        finish_piece(p);
+        t = atomic_load(&p->ticket);
+    }
+}
+
+static bool idle(rw_pool *p) {
+    return (uint32_t)atomic_load(&p->ticket) == 0 && !atomic_load(&p->stop);
+}
+
+static void await_work(rw_pool *p) {
     for (uint32_t i = 0; i < p->spins; i++) {
-        if (atomic_load_explicit(&p->generation, memory_order_acquire) != seen) return;
+        if (!idle(p)) return;
         relax();
     }
     pthread_mutex_lock(&p->lock);
     atomic_fetch_add(&p->sleepers, 1);
-    while (atomic_load(&p->generation) == seen) pthread_cond_wait(&p->wake, &p->lock);
+    while (idle(p)) pthread_cond_wait(&p->wake, &p->lock);
     atomic_fetch_sub(&p->sleepers, 1);
     pthread_mutex_unlock(&p->lock);
 }
 
-static void publish(rw_pool *p) {
-    atomic_store_explicit(&p->pending, p->n_threads - 1, memory_order_relaxed);
-    atomic_fetch_add(&p->generation, 1);
+static void wake_sleepers(rw_pool *p) {
     if (atomic_load(&p->sleepers) == 0) return;
     pthread_mutex_lock(&p->lock);
     pthread_cond_broadcast(&p->wake);
     pthread_mutex_unlock(&p->lock);
 }
 
-static void finish(rw_pool *p) {
-    if (atomic_fetch_sub(&p->pending, 1) != 1 || !atomic_load(&p->caller_sleeps)) return;
-    pthread_mutex_lock(&p->lock);
-    pthread_cond_signal(&p->done);
-    pthread_mutex_unlock(&p->lock);
-}
-
-static void await_pending(rw_pool *p) {
+static void await_end(rw_pool *p) {
     for (uint32_t i = 0; i < p->spins; i++) {
-        if (atomic_load_explicit(&p->pending, memory_order_acquire) == 0) return;
+        if (atomic_load_explicit(&p->unfinished, memory_order_acquire) == 0) return;
         relax();
     }
     pthread_mutex_lock(&p->lock);
     atomic_store(&p->caller_sleeps, true);
-    while (atomic_load(&p->pending) != 0) pthread_cond_wait(&p->done, &p->lock);
+    while (atomic_load(&p->unfinished) != 0) pthread_cond_wait(&p->done, &p->lock);
     atomic_store(&p->caller_sleeps, false);
     pthread_mutex_unlock(&p->lock);
 }
@@ -97,11 +114,10 @@ static void await_pending(rw_pool *p) {
 static void *worker_main(void *arg) {
     const worker *w = arg;
     rw_pool *p = w->pool;
-    for (unsigned seen = 0;; seen++) {
-        await_generation(p, seen);
-        if (p->stop) return NULL;
-        work(p, w->index);
-        finish(p);
+    for (;;) {
+        await_work(p);
+        if (atomic_load(&p->stop)) return NULL;
+        take_pieces(p, w->index);
     }
 }
 
@@ -121,7 +137,7 @@ static void start_workers(rw_pool *p, uint32_t wanted) {
 
 rwkv_status rw_pool_new(rw_pool **out, uint32_t n_threads, rwkv_error *err) {
     *out = NULL;
-    if (n_threads == 0) return rw_fail(err, RWKV_E_ARG, "thread pool: found 0 threads; expected 1 or more");
+    if (n_threads == 0) return rw_fail(err, RWKV_E_ARG, "found 0 threads; expected 1 or more");
     size_t bytes = sizeof(rw_pool) + (size_t)(n_threads - 1) * sizeof(worker);
     rw_pool *p = rw_alloc_aligned(bytes);
     if (!p) return rw_nomem(err, bytes);
@@ -146,8 +162,8 @@ no_lock:
 
 void rw_pool_free(rw_pool *p) {
     if (!p) return;
-    p->stop = true;
-    publish(p);
+    atomic_store(&p->stop, true);
+    wake_sleepers(p);
     for (uint32_t i = 0; i + 1 < p->n_threads; i++) pthread_join(p->workers[i].thread, NULL);
     pthread_cond_destroy(&p->done);
     pthread_cond_destroy(&p->wake);
@@ -170,7 +186,12 @@ void rw_pool_run(rw_pool *p, size_t n_items, size_t grain, rw_pool_fn fn, void *
     p->ctx = ctx;
     p->n_items = n_items;
     p->grain = grain;
-    publish(p);
-    work(p, 0);
-    await_pending(p);
+    size_t chunks = n_items / grain + (n_items % grain != 0), most = (size_t)PIECES_PER_THREAD * p->n_threads;
+    p->n_pieces = (uint32_t)(chunks < most ? chunks : most);
+    atomic_store(&p->unfinished, p->n_pieces);
+    uint_fast64_t run = (atomic_load_explicit(&p->ticket, memory_order_relaxed) >> 32) + 1;
+    atomic_store(&p->ticket, run << 32 | p->n_pieces);
+    wake_sleepers(p);
+    take_pieces(p, 0);
+    await_end(p);
 }
