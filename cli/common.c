@@ -43,7 +43,7 @@ static void put_escaped(FILE *to, const char *text, size_t n, const char *keep) 
             fwrite(p, 1, len, to);
         } else {
             len = len ? len : 1;
-            for (size_t k = 0; k < len; k++) fprintf(to, "\\x%02X", p[k]);
+            for (size_t k = 0; k < len; k++) fprintf(to, "\\x%02x", p[k]);
         }
         i += len;
     }

@@ -140,7 +140,7 @@ static void label(const char *name) {
 static void bytes_line(const char *name, uint64_t n, const char *note) {
     char human[32];
     label(name);
-    printf("%-9s%s%s\n", cli_human_bytes(n, human), *note ? "  " : "", note);
+    printf(*note ? "%-9s %s\n" : "%s%s\n", cli_human_bytes(n, human), note);
 }
 
 static void print_params(uint64_t n) {
@@ -169,10 +169,12 @@ static void print_tensors(const rwkv_model *m) {
         char shape[96] = "";
         for (uint32_t d = 0; d < t.n_dims; d++) {
             size_t used = strlen(shape);
-            snprintf(shape + used, sizeof shape - used, "%s%llu", d ? ", " : "",
+            snprintf(shape + used, sizeof shape - used, "%s%llu", d ? " x " : "",
                      (unsigned long long)t.dims[d]);
         }
-        printf("  %-6s %9s  %-44s [%s]\n", t.type, cli_human_bytes(t.bytes, human), t.name, shape);
+        printf("  %-6s %9s  %-20s ", t.type, cli_human_bytes(t.bytes, human), shape);
+        cli_put_text(stdout, t.name, strlen(t.name));
+        putchar('\n');
     }
 }
 
