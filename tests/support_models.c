@@ -267,10 +267,12 @@ test_model *test_model_copy(const test_model *m) {
     test_model *c = zeros(1, sizeof *c);
     c->shape = m->shape;
     c->A = m->A;
-    for (size_t i = 0; i < m->n_tensors; i++) {
-        const test_tensor *from = &m->tensors[i];
-        test_tensor *to = test_model_add(c, from->name, from->n_dims, from->dims);
-        memcpy(to->data, from->data, from->n * sizeof(float));
+    c->n_tensors = m->n_tensors;
+    c->tensors = zeros(m->n_tensors, sizeof *c->tensors);
+    for (size_t i = 0; i < m->n_tensors; i++) { /* dims may be a lie: n counts */
+        c->tensors[i] = m->tensors[i];
+        c->tensors[i].data = zeros(m->tensors[i].n, sizeof(float));
+        memcpy(c->tensors[i].data, m->tensors[i].data, m->tensors[i].n * sizeof(float));
     }
     return c;
 }
@@ -626,11 +628,11 @@ static void pickle_global(pickle *p, uint32_t *memo, const char *module, const c
 }
 
 static void pickle_int(pickle *p, uint64_t v) {
-    if (v > INT32_MAX) { /* LONG1 of nine bytes */
+    if (v > INT32_MAX) { /* LONG1, signed */
         put8(p->b, 0x8a);
-        put8(p->b, 9);
+        put8(p->b, v > INT64_MAX ? 9 : 8);
         put64(p->b, v);
-        put8(p->b, 0);
+        if (v > INT64_MAX) put8(p->b, 0);
         return;
     }
     put8(p->b, v < 256 ? 'K' : v < 65536 ? 'M' : 'J');

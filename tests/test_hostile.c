@@ -121,7 +121,10 @@ static void lying_shapes(void **unused) {
             snprintf(what, sizeof what, "%s, shape %zu", test_format_names[f], i);
             if (f == AS_GGMF && (lies[i][0] | lies[i][1]) > UINT32_MAX) continue;
             t->dims[0] = lies[i][0], t->dims[1] = lies[i][1];
-            assert_names(open_model(m, f, RW_F32), "key.weight", what);
+            /* A pickled integer beyond 64 bits is refused before its tensor has a name. */
+            bool nameless =
+                f <= AS_PTH_LEGACY && (lies[i][0] > INT64_MAX || lies[i][1] > INT64_MAX);
+            assert_names(open_model(m, f, RW_F32), nameless ? NULL : "key.weight", what);
         }
     t->dims[0] = 20, t->dims[1] = 16;
     test_tensor *last = test_model_find(m, "head.weight");
@@ -250,7 +253,7 @@ static void a_wrong_shape_is_named_with_both_shapes(void **unused) {
 
 static void layers_have_no_gaps(void **unused) {
     (void)unused;
-    static const test_format formats[] = {AS_PTH, AS_PTH_LEGACY, AS_SAFETENSORS, AS_WEB_RWKV};
+    static const test_format formats[] = {AS_PTH, AS_PTH_LEGACY, AS_SAFETENSORS};
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         test_model *m = new_model("7");
         for (size_t k = 0; k < m->n_tensors; k++)
@@ -280,11 +283,11 @@ static void wrong_headers(void **unused) {
     (void)unused;
     static const uint32_t layers[] = {0, 1, 3, 1000000, 0xFFFFFFFF},
                           heads[] = {0, 3, 17, 1u << 31, 0xFFFFFFFF};
+    char what[64];
     test_model *m = new_model("7");
     use_name(AS_GGUF);
     rw_buf b = test_model_bytes(m, AS_GGUF, RW_F32);
     for (size_t i = 0; i < 5; i++) {
-        char what[64];
         snprintf(what, sizeof what, "block_count %u", layers[i]);
         patch_gguf(&b, "rwkv7.block_count", layers[i]);
         rwkv_status st = open_bytes(b.data, b.len);
@@ -308,7 +311,8 @@ static void wrong_headers(void **unused) {
         for (size_t i = 0; i < 5; i++) {
             if (at == 16 && layers[i] == 1) continue;
             memcpy(b.data + at, &layers[i], 4);
-            assert_names(open_bytes(b.data, b.len), NULL, "ggmf header");
+            snprintf(what, sizeof what, "ggmf header, %u at %zu", layers[i], at);
+            assert_names(open_bytes(b.data, b.len), NULL, what);
         }
         memcpy(b.data + at, &right, 4);
     }

@@ -262,14 +262,8 @@ static void same_bits(const truth *t, const rwkv_session *s, size_t last, const 
 }
 
 static void check_cuts(rwkv_model *m, const truth *t, const char *what) {
-    static const size_t cuts[][8] = {{150},
-                                     {1, 149},
-                                     {7, 128, 15},
-                                     {64, 1, 85},
-                                     {127, 2, 21},
-                                     {129, 21},
-                                     {3, 5, 11, 13, 17, 19, 82},
-                                     {149, 1}};
+    static const size_t cuts[][8] = {
+        {150}, {1, 149}, {7, 128, 15}, {129, 21}, {3, 5, 11, 13, 17, 19, 82}};
     rwkv_session *s = new_session(m);
     for (size_t c = 0; c < sizeof cuts / sizeof *cuts; c++) {
         rwkv_session_reset(s);
@@ -295,21 +289,21 @@ static void check_company(rwkv_model *m, const truth *t, const char *what) {
     enum { N = sizeof from / sizeof *from };
     rwkv_session *s[N];
     rwkv_batch_item items[N];
-    for (int reversed = 0; reversed < 2; reversed++)
-        for (size_t n = 1; n <= N; n += reversed ? 7 : 2) {
-            for (size_t i = 0; i < n; i++) {
-                s[i] = new_session(m);
-                if (from[i]) feed(s[i], t->tokens, from[i]);
-                items[reversed ? n - 1 - i : i] =
-                    (rwkv_batch_item){s[i], t->tokens + from[i], count[i]};
-            }
-            assert_int_equal(rwkv_eval_batch(items, n, NULL), RWKV_OK);
-            for (size_t i = 0; i < n; i++) {
-                same_bits(t, s[i], from[i] + count[i] - 1, what);
-                assert_int_equal(rwkv_session_n_tokens(s[i]), from[i] + count[i]);
-                rwkv_session_free(s[i]);
-            }
+    for (int reversed = 0; reversed < 2; reversed++) {
+        size_t n = reversed ? 5 : N;
+        for (size_t i = 0; i < n; i++) {
+            s[i] = new_session(m);
+            if (from[i]) feed(s[i], t->tokens, from[i]);
+            items[reversed ? n - 1 - i : i] =
+                (rwkv_batch_item){s[i], t->tokens + from[i], count[i]};
         }
+        assert_int_equal(rwkv_eval_batch(items, n, NULL), RWKV_OK);
+        for (size_t i = 0; i < n; i++) {
+            same_bits(t, s[i], from[i] + count[i] - 1, what);
+            assert_int_equal(rwkv_session_n_tokens(s[i]), from[i] + count[i]);
+            rwkv_session_free(s[i]);
+        }
+    }
 }
 
 static void same_bits_for_any_cut_threads_and_company(void **unused) {
