@@ -126,7 +126,7 @@ static rwkv_status find_directory(const rw_file *f, directory *d, rwkv_error *er
     if (end >= LOCATOR64_SIZE && rw_le32(f->data + end - LOCATOR64_SIZE) == LOCATOR64) {
         directory narrow = *d;
         RW_TRY(read_end64(f, end - LOCATOR64_SIZE, d, &end, err));
-        if ((narrow.n != WIDE16 && narrow.n != d->n) ||
+        if (narrow.disks != d->disks || (narrow.n != WIDE16 && narrow.n != d->n) ||
             (narrow.n_here != WIDE16 && narrow.n_here != d->n_here) ||
             (narrow.size != WIDE32 && narrow.size != d->size) ||
             (narrow.offset != WIDE32 && narrow.offset != d->offset))
@@ -181,24 +181,20 @@ static rwkv_status read_header(rw_reader *r, header *h, rwkv_error *err) {
 static rwkv_status widen(rw_reader *r, uint16_t extra_len, uint64_t *numbers[], size_t n,
                          rwkv_error *err) {
     uint64_t at = r->pos;
-    const uint8_t *ignored;
-    RW_TRY(rw_read_bytes(r, extra_len, &ignored, "zip extra field", err));
-    rw_reader extra = *r;
-    extra.pos = at;
-    extra.end = r->pos;
+    RW_TRY(skip(r, extra_len, "zip extra field", err));
+    rw_reader extra = {.path = r->path, .data = r->data, .pos = at, .end = r->pos};
     size_t next = 0;
     while (next < n && *numbers[next] != WIDE32) next++;
-    while (next < n && rw_reader_left(&extra) >= 4) {
+    while (next < n && rw_reader_left(&extra) > 0) {
         uint16_t id, length;
         RW_TRY(rw_read_u16(&extra, &id, "zip extra field", err));
         RW_TRY(rw_read_u16(&extra, &length, "zip extra field", err));
-        if (id != EXTRA_ZIP64) {
-            RW_TRY(skip(&extra, length, "zip extra field", err));
-            continue;
-        }
-        for (; next < n; next++)
+        rw_reader field = extra;
+        RW_TRY(skip(&extra, length, "zip extra field", err));
+        field.end = extra.pos;
+        for (; id == EXTRA_ZIP64 && next < n; next++)
             if (*numbers[next] == WIDE32)
-                RW_TRY(rw_read_u64(&extra, numbers[next], "zip64 extra field", err));
+                RW_TRY(rw_read_u64(&field, numbers[next], "zip64 extra field", err));
     }
     if (next < n)
         return rw_read_fail(r, at, err,
