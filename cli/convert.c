@@ -235,7 +235,8 @@ static const option_spec *convert_options(void) {
         {"vocab", 0, OPT_STRING, &j.vocab, "FILE", "vocabulary to embed; default: the model's",
          "嵌入的词表；默认用模型自己的", 0, 0},
         {"template", 0, OPT_STRING, &j.chat, "NAME",
-         "chat template to record: world g1 raven pile raw", "记录的对话模板：world g1 raven pile raw", 0, 0},
+         "chat template to record: world g1 raven pile raw",
+         "记录的对话模板：world g1 raven pile raw", 0, 0},
         {"threads", 't', OPT_UINT, &j.threads, "N", "threads; default: one per physical core",
          "线程数；默认每个物理核一个", 1, 1024},
         {"verify", 0, OPT_FLAG, &j.verify, NULL, "compare both files' logits on a built-in text",
@@ -281,8 +282,8 @@ static int run_quantize(int argc, char **argv) {
 
 static const char more_en[] =
     "Reads .pth, .safetensors (or its folder), GGUF and rwkv.cpp's .bin. Norms, mixes, decays and\n"
-    "low-rank matrices keep 16 or 32 bits; rows that a type's blocks do not fit take the nearest type\n"
-    "that does. OUT appears only when it is complete.";
+    "low-rank matrices keep 16 or 32 bits; rows that a type's blocks do not fit take the nearest\n"
+    "type that does. OUT appears only when it is complete.";
 static const char more_zh[] =
     "可读取 .pth、.safetensors（或其文件夹）、GGUF 和 rwkv.cpp 的 .bin。归一化、混合、衰减和低秩矩阵保持\n"
     "16 或 32 位；行长与块大小不符的张量改用最接近的类型。OUT 只有在写完后才会出现。";

@@ -121,7 +121,8 @@ static void warn_of_loss(const rw_plan *p) {
     for (size_t i = 0; i < p->n; i++) {
         const rw_piece *piece = &p->pieces[i];
         const rw_weight *w = piece->src[0];
-        if (!is_copy(piece, w) && rw_type_get(w->tensor->type)->block_elems > 1)
+        if (!is_copy(piece, w) && rw_type_get(w->tensor->type)->block_elems > 1 &&
+            w->rule->kind == RW_MATRIX)
             again = again ? again : piece;
         if (p->type == RW_TYPE_COUNT && w->tensor->type == RW_BF16 && piece->type == RW_F16)
             half = piece;
@@ -291,8 +292,11 @@ static rwkv_status prepare(stream *s, size_t header, uint64_t *file_bytes, rwkv_
     for (size_t i = 0; i < p->n; i++) {
         const rw_piece *piece = &p->pieces[i];
         uint64_t aligned = 0, need, encoded = 0;
+        rw_buf head = {0};
+        if (p->target->tensor_head) p->target->tensor_head(piece, &head);
         rw_align(piece->bytes, p->target->alignment, &aligned);
-        *file_bytes += aligned;
+        *file_bytes += head.len + aligned;
+        rw_buf_free(&head);
         for (uint32_t k = 0; k < piece->n_src; k++) {
             const rw_weight *w = piece->src[k];
             s->total += w->bytes;
