@@ -578,6 +578,7 @@ rwkv_status rw_pickle_run(rw_pickle *p, rw_reader *r, rw_pickle_value *out, rwkv
     p->frame_end = 0;
     p->n = p->mark = p->n_memo = 0;
     if (p->memo) memset(p->memo, 0, p->memo_cap * sizeof *p->memo);
+    RW_TRY(grow(p, &p->stack, &p->cap, 1, "stack", err)); /* so that it is never NULL */
     for (uint32_t done = 0;; done++) {
         uint8_t code;
         p->at = r->pos;
