@@ -17,15 +17,18 @@ const char *rwkv_status_name(rwkv_status status) {
     return i < sizeof names / sizeof *names ? names[i] : "RWKV_E_UNKNOWN";
 }
 
-/* Copies with control bytes and broken UTF-8 escaped; cuts at a character's boundary. */
-static void copy_escaped(char *out, size_t cap, const char *in) {
+/* Copies with control bytes and broken UTF-8 escaped; cuts at a character's boundary, which returns false. */
+static bool copy_escaped(char *out, size_t cap, const char *in) {
     size_t used = 0, n = strlen(in);
     for (size_t i = 0; i < n;) {
         uint32_t cp;
         int len = rw_utf8_next(in + i, n - i, &cp);
         bool plain = len > 0 && cp >= 0x20 && cp != 0x7f && !(cp >= 0x80 && cp < 0xa0);
         size_t step = len > 0 ? (size_t)len : 1, need = plain ? step : 4 * step;
-        if (used + need + 1 > cap) break;
+        if (used + need + 1 > cap) {
+            out[used] = 0;
+            return false;
+        }
         if (plain) memcpy(out + used, in + i, step);
         else
             for (size_t k = 0; k < step; k++) snprintf(out + used + 4 * k, 5, "\\x%02x", (unsigned char)in[i + k]);
@@ -33,18 +36,31 @@ static void copy_escaped(char *out, size_t cap, const char *in) {
         i += step;
     }
     out[used] = 0;
+    return true;
+}
+
+/* Of a long path the end tells more than the beginning. */
+static void copy_path(char *out, size_t cap, const char *path) {
+    if (copy_escaped(out, cap, path)) return;
+    const char *tail = path, *end = path + strlen(path);
+    memcpy(out, "...", 3);
+    if ((size_t)(end - path) > cap) tail = end - cap;
+    do tail++;
+    while (((unsigned char)*tail & 0xc0) == 0x80 || !copy_escaped(out + 3, cap - 3, tail));
 }
 
 static rwkv_status fill(rwkv_error *err, rwkv_status code, const char *path, uint64_t offset, const char *text) {
     if (!err) return code;
-    char raw[2048];
+    char escaped[sizeof err->message];
     err->code = code;
     err->offset = offset;
-    copy_escaped(err->file, sizeof err->file, path);
-    if (!*path) snprintf(raw, sizeof raw, "%s", text);
-    else if (offset == RWKV_NO_OFFSET) snprintf(raw, sizeof raw, "%.400s: %s", path, text);
-    else snprintf(raw, sizeof raw, "%.400s:%llu: %s", path, (unsigned long long)offset, text);
-    copy_escaped(err->message, sizeof err->message, raw);
+    copy_path(err->file, sizeof err->file, path);
+    int n = 0;
+    if (*path) n = snprintf(err->message, sizeof err->message, "%s:", err->file);
+    if (*path && offset != RWKV_NO_OFFSET)
+        n += snprintf(err->message + n, sizeof err->message - (size_t)n, "%llu:", (unsigned long long)offset);
+    copy_escaped(escaped, sizeof escaped - (size_t)n - 1, text);
+    snprintf(err->message + n, sizeof err->message - (size_t)n, "%s%s", n ? " " : "", escaped);
     return code;
 }
 

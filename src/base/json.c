@@ -1,5 +1,6 @@
 /* json.c - a strict pull parser without recursion: one bit of stack per open bracket, at most 64 of them. */
 #include "json.h"
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -198,6 +199,12 @@ rwkv_status rw_json_next(rw_json *j, rw_json_event *ev, rwkv_error *err) {
     return read_value(j, ev, err);
 }
 
+static double power_of_ten(int64_t n) { /* n <= 22: exact */
+    double x = 1;
+    while (n-- > 0) x *= 10;
+    return x;
+}
+
 rwkv_status rw_json_skip(rw_json *j, rwkv_error *err) {
     uint32_t depth = j->depth;
     do {
@@ -205,6 +212,15 @@ rwkv_status rw_json_skip(rw_json *j, rwkv_error *err) {
         RW_TRY(rw_json_next(j, &ev, err));
         if (ev.kind == RW_JSON_CLOSE && j->depth < depth) return rw_json_fail(j, &ev, "value", "a value", err);
     } while (j->depth > depth);
+    return RWKV_OK;
+}
+
+rwkv_status rw_json_drop(rw_json *j, const rw_json_event *ev, rwkv_error *err) {
+    if (ev->kind != RW_JSON_OBJECT && ev->kind != RW_JSON_ARRAY) return RWKV_OK;
+    for (uint32_t depth = j->depth; j->depth >= depth;) {
+        rw_json_event inner;
+        RW_TRY(rw_json_next(j, &inner, err));
+    }
     return RWKV_OK;
 }
 
@@ -217,6 +233,40 @@ rwkv_status rw_json_u64(rw_json *j, const rw_json_event *ev, uint64_t *out, rwkv
             return rw_json_fail(j, ev, "number", "an unsigned 64-bit integer", err);
     }
     *out = x;
+    return RWKV_OK;
+}
+
+/* The text is a number as RFC 8259 has it: the first 18 digits count, the rest only move the point. Up to
+ * 2^53 and 10^22 both factors are exact, and so is the rounding of the one operation. */
+rwkv_status rw_json_f64(rw_json *j, const rw_json_event *ev, double *out, rwkv_error *err) {
+    if (ev->kind != RW_JSON_NUMBER) return rw_json_fail(j, ev, "number", "a number", err);
+    const char *p = ev->text, *end = p + ev->len;
+    bool negative = *p == '-', behind_point = false;
+    uint64_t digits = 0;
+    int64_t scale = 0, exponent = 0;
+    for (p += negative; p < end && *p != 'e' && *p != 'E'; p++) {
+        if (*p == '.') {
+            behind_point = true;
+            continue;
+        }
+        if (digits < 100000000000000000u) digits = digits * 10 + (uint64_t)(*p - '0');
+        else scale++;
+        scale -= behind_point;
+    }
+    if (p < end) {
+        bool minus = p[1] == '-';
+        for (p += 1 + (minus || p[1] == '+'); p < end; p++)
+            if (exponent < 100000) exponent = exponent * 10 + (*p - '0');
+        scale += minus ? -exponent : exponent;
+    }
+    double value = (double)digits;
+    while (scale != 0 && value > 0 && value <= DBL_MAX) {
+        int64_t step = scale > 22 ? 22 : scale < -22 ? -22 : scale;
+        value = step > 0 ? value * power_of_ten(step) : value / power_of_ten(-step);
+        scale -= step;
+    }
+    if (value > DBL_MAX) return rw_json_fail(j, ev, "number", "at most 1.8e308", err);
+    *out = negative ? -value : value;
     return RWKV_OK;
 }
 

@@ -42,8 +42,12 @@ void rw_json_free(rw_json *j);
 rwkv_status rw_json_next(rw_json *j, rw_json_event *ev, rwkv_error *err);
 /* After a KEY, or inside an array: reads and drops one whole value. */
 rwkv_status rw_json_skip(rw_json *j, rwkv_error *err);
+/* After OBJECT or ARRAY: drops what is left of it, with its end. Nothing to do after other events. */
+rwkv_status rw_json_drop(rw_json *j, const rw_json_event *ev, rwkv_error *err);
 /* An event's number as an unsigned integer; fails for fractions, signs, exponents, overflow. */
 rwkv_status rw_json_u64(rw_json *j, const rw_json_event *ev, uint64_t *out, rwkv_error *err);
+/* An event's number, whatever the locale; correct to the last digits but one. Fails beyond double's range. */
+rwkv_status rw_json_f64(rw_json *j, const rw_json_event *ev, double *out, rwkv_error *err);
 /* RWKV_E_FORMAT "path:pos: <what>; found <event>; expected <expected>" */
 rwkv_status rw_json_fail(rw_json *j, const rw_json_event *ev, const char *what, const char *expected,
                          rwkv_error *err);

@@ -2,9 +2,7 @@
  * safetensors file or its shards, with config.json beside. */
 #include "file.h"
 #include "../base/json.h"
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -15,25 +13,38 @@ const char *rw_container_name(rw_container c) {
 
 typedef rwkv_status read_fn(rw_table *t, const rw_file *f, rwkv_error *err);
 
+/* A header that does not fit the file but could be one is a cut file: its reader says so. */
 static bool is_safetensors(const rw_file *f) {
     if (f->size < 9 || f->data[8] != '{') return false;
     uint64_t header = rw_le64(f->data);
-    return header <= f->size - 8;
+    return header <= f->size - 8 || header <= RW_MAX_ST_HEADER;
 }
 
-/* What the first bytes suggest when no reader wants them. */
+/* What the first bytes suggest when no reader takes them. */
 static const char *looks_like(const rw_file *f) {
     static const struct {
         const char *magic;
         size_t len;
         const char *what;
     } known[] = {
-        {"GGML", 4, "an old GGML file"},   {"tjgg", 4, "an old GGJT file"},  {"lmgg", 4, "an old GGML file"},
-        {"FUGG", 4, "a big-endian GGUF file"}, {"ggmf", 4, "a big-endian rwkv.cpp file"},
-        {"\x80\x02", 2, "a bare pickle"},  {"\x1f\x8b", 2, "a gzip archive"}, {"{", 1, "JSON"},
-        {"PK", 2, "an empty or split zip archive"}, {"\x89HDF", 4, "an HDF5 file"},
+        {"lmgg", 4, "a GGML file older than GGUF"},
+        {"tjgg", 4, "a GGJT file, older than GGUF"},
+        {"FUGG", 4, "a big-endian GGUF file"},
+        {"ggmf", 4, "a big-endian rwkv.cpp file"},
+        {"\x80\2", 2, "a pickle without tensors' data"},
+        {"\x80\3", 2, "a pickle without tensors' data"},
+        {"\x80\4", 2, "a pickle without tensors' data"},
+        {"\x80\5", 2, "a pickle without tensors' data"},
+        {"PK", 2, "a zip archive that is empty or split"},
+        {"\x1f\x8b", 2, "a gzip archive"},
+        {"7z\xbc\xaf", 4, "a 7z archive"},
+        {"\x89HDF", 4, "an HDF5 file"},
+        {"\x93NUMPY", 6, "a NumPy array"},
+        {"\x7f" "ELF", 4, "a program"},
         {"version https://git-lfs", 23, "a Git LFS pointer, not the file itself"},
-        {"<!DOCTYPE", 9, "a web page"},    {"<html", 5, "a web page"},
+        {"<!DOCTYPE", 9, "a web page"},
+        {"<html", 5, "a web page"},
+        {"{", 1, "JSON"},
     };
     if (f->size == 0) return "an empty file";
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
@@ -101,16 +112,9 @@ static rwkv_status add_config(rw_table *t, const rw_file *f, rwkv_error *err) {
         RW_GOTO(rw_json_next(&j, &ev, err));
         if (ev.kind == RW_JSON_CLOSE) break;
         int n = snprintf(key, sizeof key, "config.%.*s", (int)(ev.len < 200 ? ev.len : 200), ev.text);
-        rw_json ahead = j; /* peek at the value's kind without its text */
-        ahead.text = (rw_buf){0};
-        st = rw_json_next(&ahead, &ev, err);
-        rw_buf_free(&ahead.text);
-        if (st != RWKV_OK) goto out;
-        if (ev.kind == RW_JSON_OBJECT || ev.kind == RW_JSON_ARRAY || ev.kind == RW_JSON_NULL) {
-            RW_GOTO(rw_json_skip(&j, err));
-            continue;
-        }
         RW_GOTO(rw_json_next(&j, &ev, err));
+        RW_GOTO(rw_json_drop(&j, &ev, err));
+        if (ev.kind == RW_JSON_OBJECT || ev.kind == RW_JSON_ARRAY || ev.kind == RW_JSON_NULL) continue;
         rw_meta m = {.key = key, .offset = ev.pos};
         if (ev.kind == RW_JSON_STRING) {
             m.kind = RW_META_STRING;
@@ -120,12 +124,8 @@ static rwkv_status add_config(rw_table *t, const rw_file *f, rwkv_error *err) {
         } else if (ev.kind == RW_JSON_NUMBER && rw_json_u64(&j, &ev, &m.v.u, NULL) == RWKV_OK) {
             m.kind = RW_META_U64;
         } else if (ev.kind == RW_JSON_NUMBER) {
-            char number[64];
-            if (ev.len >= sizeof number) RW_GOTO(rw_json_fail(&j, &ev, key, "a shorter number", err));
-            memcpy(number, ev.text, ev.len);
-            number[ev.len] = 0;
             m.kind = RW_META_F64;
-            m.v.f = strtod(number, NULL);
+            RW_GOTO(rw_json_f64(&j, &ev, &m.v.f, err));
         } else {
             m.kind = RW_META_BOOL;
             m.v.u = ev.kind == RW_JSON_TRUE;
@@ -139,19 +139,63 @@ out:
 }
 
 /* config.json is optional; one that is there must be right. */
-static rwkv_status read_config(rw_table *t, const char *folder, size_t len, rwkv_error *err) {
+static rwkv_status read_config(rw_table *t, const char *folder, size_t len, bool no_mmap, rwkv_error *err) {
     struct stat sb;
     char *path = join(&t->arena, folder, len, "config.json");
     if (!path) return rw_nomem(err, len);
     if (stat(path, &sb) != 0) return RWKV_OK;
     rw_file *f = NULL;
-    RW_TRY(rw_file_open(&f, path, true, err));
+    RW_TRY(rw_file_open(&f, path, no_mmap, err));
     rwkv_status st = add_config(t, f, err);
     rw_file_close(f);
     return st;
 }
 
-/* Opens each shard that weight_map names, once, and reads it. */
+/* Reads the shard at its first mention. */
+static rwkv_status add_shard(rw_table *t, rw_map *seen, const char *folder, size_t len, const char *name,
+                             size_t name_len, bool no_mmap, rwkv_error *err) {
+    size_t known;
+    char *copy = rw_arena_strndup(&t->arena, name, name_len);
+    char *path = copy ? join(&t->arena, folder, len, copy) : NULL;
+    if (!path || !rw_map_put(seen, copy, name_len, t->n_files, &known)) return rw_nomem(err, len + name_len);
+    RW_TRY(add_file(t, path, no_mmap, err));
+    return rw_read_safetensors(t, t->files[t->n_files - 1], err);
+}
+
+/* {"tensor": "shard", ...}: every tensor must be in its shard, and there must be no others. */
+static rwkv_status read_weight_map(rw_table *t, rw_json *j, rw_map *seen, const char *folder, size_t len,
+                                   bool no_mmap, rwkv_error *err) {
+    rw_json_event ev;
+    size_t n = 0;
+    RW_TRY(rw_json_next(j, &ev, err));
+    if (ev.kind != RW_JSON_OBJECT) return rw_json_fail(j, &ev, "weight_map", "an object", err);
+    for (;; n++) {
+        RW_TRY(rw_json_next(j, &ev, err));
+        if (ev.kind == RW_JSON_CLOSE) break;
+        char tensor[RW_MAX_NAME + 1];
+        size_t tensor_len = ev.len, at = ev.pos;
+        if (tensor_len > RW_MAX_NAME) return rw_json_fail(j, &ev, "tensor name", "at most 255 bytes", err);
+        memcpy(tensor, ev.text, tensor_len);
+        RW_TRY(rw_json_next(j, &ev, err));
+        if (ev.kind != RW_JSON_STRING || ev.len == 0 || ev.len > RW_MAX_NAME || memchr(ev.text, '/', ev.len) ||
+            memchr(ev.text, 0, ev.len))
+            return rw_json_fail(j, &ev, "shard", "the name of a file in this folder", err);
+        size_t shard = rw_map_get(seen, ev.text, ev.len);
+        if (shard == SIZE_MAX) {
+            shard = t->n_files;
+            RW_TRY(add_shard(t, seen, folder, len, ev.text, ev.len, no_mmap, err));
+        }
+        size_t i = rw_map_get(&t->by_name, tensor, tensor_len);
+        if (i == SIZE_MAX || t->tensors[i].file != t->files[shard])
+            return rw_fail_at(err, RWKV_E_FORMAT, j->path, at, "tensor %.*s is not in %.*s, where the index has it",
+                              (int)tensor_len, tensor, (int)ev.len, ev.text);
+    }
+    if (n != t->n_tensors)
+        return rw_fail_at(err, RWKV_E_FORMAT, j->path, ev.pos, "weight_map names %zu tensors; the files hold %zu", n,
+                          t->n_tensors);
+    return RWKV_OK;
+}
+
 static rwkv_status add_shards(rw_table *t, const rw_file *index, const char *folder, size_t len, bool no_mmap,
                               rwkv_error *err) {
     rwkv_status st = RWKV_OK;
@@ -164,28 +208,9 @@ static rwkv_status add_shards(rw_table *t, const rw_file *index, const char *fol
     for (;;) {
         RW_GOTO(rw_json_next(&j, &ev, err));
         if (ev.kind == RW_JSON_CLOSE) break;
-        if (ev.len != 10 || memcmp(ev.text, "weight_map", 10) != 0) {
-            RW_GOTO(rw_json_skip(&j, err));
-            continue;
-        }
-        RW_GOTO(rw_json_next(&j, &ev, err));
-        if (ev.kind != RW_JSON_OBJECT) RW_GOTO(rw_json_fail(&j, &ev, "weight_map", "an object", err));
-        for (;;) {
-            RW_GOTO(rw_json_next(&j, &ev, err));
-            if (ev.kind == RW_JSON_CLOSE) break;
-            RW_GOTO(rw_json_next(&j, &ev, err));
-            if (ev.kind != RW_JSON_STRING || ev.len == 0 || ev.len > RW_MAX_NAME || memchr(ev.text, '/', ev.len) ||
-                memchr(ev.text, 0, ev.len))
-                RW_GOTO(rw_json_fail(&j, &ev, "shard", "the name of a file in this folder", err));
-            size_t known;
-            char *name = rw_arena_strndup(&t->arena, ev.text, ev.len);
-            if (!name || !rw_map_put(&seen, name, ev.len, seen.n, &known)) RW_GOTO(rw_nomem(err, ev.len));
-            if (known != SIZE_MAX) continue;
-            char *path = join(&t->arena, folder, len, name);
-            if (!path) RW_GOTO(rw_nomem(err, len));
-            RW_GOTO(add_file(t, path, no_mmap, err));
-            RW_GOTO(rw_read_safetensors(t, t->files[t->n_files - 1], err));
-        }
+        if (ev.len == 10 && memcmp(ev.text, "weight_map", 10) == 0)
+            RW_GOTO(read_weight_map(t, &j, &seen, folder, len, no_mmap, err));
+        else RW_GOTO(rw_json_skip(&j, err));
     }
     RW_GOTO(rw_json_next(&j, &ev, err));
     if (t->n_files == 0)
@@ -209,7 +234,7 @@ static rwkv_status open_folder(rw_table *t, const char *folder, bool no_mmap, rw
         RW_TRY(rw_read_safetensors(t, t->files[0], err));
     } else if (stat(index, &sb) == 0) {
         rw_file *f = NULL;
-        RW_TRY(rw_file_open(&f, index, true, err));
+        RW_TRY(rw_file_open(&f, index, no_mmap, err));
         rwkv_status st = add_shards(t, f, folder, len, no_mmap, err);
         rw_file_close(f);
         if (st != RWKV_OK) return st;
@@ -217,7 +242,7 @@ static rwkv_status open_folder(rw_table *t, const char *folder, bool no_mmap, rw
         return rw_fail_at(err, RWKV_E_IO, folder, RWKV_NO_OFFSET,
                           "not a regular file; found a folder without model.safetensors");
     }
-    return read_config(t, folder, len, err);
+    return read_config(t, folder, len, no_mmap, err);
 }
 
 static rwkv_status open_file(rw_table *t, const char *path, bool no_mmap, rwkv_error *err) {
@@ -227,8 +252,8 @@ static rwkv_status open_file(rw_table *t, const char *path, bool no_mmap, rwkv_e
     RW_TRY(reader(t, t->files[0], err));
     if (t->container != RW_SAFETENSORS) return RWKV_OK;
     const char *slash = strrchr(path, '/');
-    if (!slash) return read_config(t, "", 0, err);
-    return read_config(t, path, slash == path ? 1 : (size_t)(slash - path), err);
+    if (!slash) return read_config(t, "", 0, no_mmap, err);
+    return read_config(t, path, slash == path ? 1 : (size_t)(slash - path), no_mmap, err);
 }
 
 rwkv_status rw_table_open(rw_table **out, const char *path, bool no_mmap, rwkv_error *err) {
