@@ -40,15 +40,17 @@ static const struct global {
 };
 
 /* "path:offset: pickle byte N: ...", N counted from the beginning of the pickle. */
-static RW_PRINTF(3, 4) rwkv_status
-    refuse(const rw_pickle *p, rwkv_error *err, const char *fmt, ...) {
+static RW_PRINTF(3, 4) void complain(const rw_pickle *p, rwkv_error *err, const char *fmt, ...) {
     char text[512];
     va_list args;
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    return rw_read_fail(p->r, p->at, err, "pickle byte %" PRIu64 ": %s", p->at - p->begin, text);
+    rw_read_fail(p->r, p->at, err, "pickle byte %" PRIu64 ": %s", p->at - p->begin, text);
 }
+
+/* A constant, so that compilers see that it is never RWKV_OK. */
+#define refuse(p, err, ...) (complain(p, err, __VA_ARGS__), RWKV_E_FORMAT)
 
 static rwkv_status take(rw_pickle *p, void **out, size_t n, size_t size, rwkv_error *err) {
     if (p->arena.total > PICKLE_MEMORY || n > (PICKLE_MEMORY - p->arena.total) / size)
