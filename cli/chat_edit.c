@@ -1,0 +1,170 @@
+/* chat_edit.c - lines from a terminal: libedit with wide characters, a history file, completion of
+ * command names.
+ *
+ * Ctrl-C is a key here, not a signal: it clears the line, or asks for a hint on an empty one. While the
+ * model speaks the terminal is as it was and Ctrl-C is a signal again. */
+#include "chat.h"
+
+#include <fcntl.h>
+#include <histedit.h>
+#include <locale.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <wchar.h>
+
+struct editor {
+    EditLine *line;
+    HistoryW *history;
+    char *file; /* of the history; NULL: none */
+    wchar_t *prompt;
+    bool interrupted;
+};
+
+/* malloc'd; NULL when the bytes are no text of this locale. */
+static wchar_t *widen(const char *s) {
+    size_t n = mbstowcs(NULL, s, 0);
+    if (n == (size_t)-1) return NULL;
+    wchar_t *w = chat_resize(NULL, n + 1, sizeof *w);
+    mbstowcs(w, s, n + 1);
+    return w;
+}
+
+static char *narrow(const wchar_t *w) {
+    size_t n = wcstombs(NULL, w, 0);
+    if (n == (size_t)-1) return NULL;
+    char *s = chat_resize(NULL, n + 1, 1);
+    wcstombs(s, w, n + 1);
+    return s;
+}
+
+static editor *of(EditLine *line) {
+    void *e = NULL;
+    el_wget(line, EL_CLIENTDATA, &e);
+    return e;
+}
+
+static wchar_t *show_prompt(EditLine *line) { return of(line)->prompt; }
+
+static unsigned char on_interrupt(EditLine *line, wint_t key) {
+    editor *e = of(line);
+    const LineInfoW *info = el_wline(line);
+    (void)key;
+    e->interrupted = info->lastchar == info->buffer;
+    fputs("^C\n", stdout);
+    fflush(stdout);
+    if (e->interrupted) return CC_EOF;
+    el_wdeletestr(line, (int)(info->cursor - info->buffer));
+    info = el_wline(line);
+    el_cursor(line, (int)(info->lastchar - info->buffer));
+    el_wdeletestr(line, (int)(info->lastchar - info->buffer));
+    return CC_REDISPLAY;
+}
+
+/* The common beginning of the commands that begin with the line so far. */
+static unsigned char on_tab(EditLine *line, wint_t key) {
+    const LineInfoW *info = el_wline(line);
+    size_t n = (size_t)(info->cursor - info->buffer), common = 0;
+    const char *first = NULL, *name;
+    char typed[16], rest[16];
+    (void)key;
+    if (n == 0 || n >= sizeof typed || info->cursor != info->lastchar) return CC_ERROR;
+    for (size_t i = 0; i < n; i++) typed[i] = info->buffer[i] < 128 ? (char)info->buffer[i] : '\0';
+    for (size_t i = 0; (name = chat_command_name(i)); i++) {
+        if (strncmp(name, typed, n)) continue;
+        if (!first) common = strlen(first = name);
+        while (strncmp(first, name, common)) common--;
+    }
+    if (!first || common <= n || common >= sizeof rest) return CC_ERROR;
+    snprintf(rest, sizeof rest, "%.*s", (int)(common - n), first + n);
+    wchar_t *wide = widen(rest);
+    if (wide) el_winsertstr(line, wide);
+    free(wide);
+    return CC_REFRESH;
+}
+
+/* Only its owner reads what was typed. */
+static void open_history(editor *e) {
+    HistEventW event;
+    text path = {0};
+    if (!(e->history = history_winit())) return;
+    history_w(e->history, &event, H_SETSIZE, 1000);
+    history_w(e->history, &event, H_SETUNIQUE, 1);
+    el_wset(e->line, EL_HIST, history_w, e->history);
+    if (chat_path(&path, "XDG_STATE_HOME", "/.local/state", "history")) {
+        int fd = open(path.s, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+        if (fd >= 0) {
+            fchmod(fd, 0600);
+            close(fd);
+            e->file = chat_strdup(path.s);
+            history_w(e->history, &event, H_LOAD, e->file);
+        }
+    }
+    free(path.s);
+}
+
+/* Without a UTF-8 locale every character beyond ASCII would be refused. */
+static void use_utf8(void) {
+    static const char *const names[] = {"C.UTF-8", "en_US.UTF-8", "UTF-8"};
+    for (size_t i = 0; MB_CUR_MAX < 2 && i < sizeof names / sizeof *names; i++) setlocale(LC_CTYPE, names[i]);
+}
+
+editor *editor_open(void) {
+    use_utf8();
+    EditLine *line = el_init("rwkv", stdin, stdout, stderr);
+    if (!line) return NULL;
+    editor *e = chat_resize(NULL, 1, sizeof *e);
+    *e = (editor){.line = line};
+    el_wset(line, EL_CLIENTDATA, e);
+    el_wset(line, EL_EDITOR, L"emacs");
+    el_wset(line, EL_PROMPT, show_prompt);
+    el_wset(line, EL_SIGNAL, 1); /* for the window's size */
+    open_history(e);
+    el_wset(line, EL_ADDFN, L"rwkv-interrupt", L"clear the line", on_interrupt);
+    el_wset(line, EL_ADDFN, L"rwkv-complete", L"complete a command", on_tab);
+    el_wset(line, EL_BIND, L"^R", L"em-inc-search-prev", NULL);
+    el_source(line, NULL);
+    el_wset(line, EL_SETTY, L"-d", L"intr=", NULL);
+    el_wset(line, EL_BIND, L"^C", L"rwkv-interrupt", NULL);
+    el_wset(line, EL_BIND, L"\t", L"rwkv-complete", NULL);
+    return e;
+}
+
+void editor_close(editor *e) {
+    if (!e) return;
+    if (e->history) history_wend(e->history);
+    el_end(e->line);
+    free(e->prompt);
+    free(e->file);
+    free(e);
+}
+
+void editor_prefill(editor *e, const char *s) {
+    wchar_t *wide = widen(s);
+    if (wide) el_wpush(e->line, wide);
+    free(wide);
+}
+
+line_status editor_line(editor *e, const char *prompt, char **line) {
+    HistEventW event;
+    int n = 0;
+    free(e->prompt);
+    e->prompt = widen(prompt);
+    e->interrupted = false;
+    const wchar_t *got = el_wgets(e->line, &n);
+    if (e->interrupted) return LINE_INTERRUPT;
+    if (!got || n <= 0) return LINE_END;
+    wchar_t *copy = chat_resize(NULL, (size_t)n + 1, sizeof *copy);
+    wmemcpy(copy, got, (size_t)n);
+    while (n && (copy[n - 1] == L'\n' || copy[n - 1] == L'\r')) n--;
+    copy[n] = L'\0';
+    if (n && e->history) {
+        history_w(e->history, &event, H_ENTER, copy);
+        if (e->file) history_w(e->history, &event, H_SAVE, e->file);
+    }
+    *line = narrow(copy);
+    free(copy);
+    if (!*line) *line = chat_strdup("");
+    return LINE_OK;
+}
