@@ -13,12 +13,22 @@ bool rw_align(uint64_t a, uint64_t alignment, uint64_t *out) {
     return rw_add(a, rest ? alignment - rest : 0, out);
 }
 
-void *rw_calloc(size_t n, size_t size) { return calloc(n ? n : 1, size ? size : 1); }
+/* Never 0, which an allocator may answer with NULL. False for what no address space holds. */
+static bool size_of(size_t n, size_t size, size_t *out) {
+    uint64_t bytes;
+    if (!rw_mul(n, size, &bytes) || bytes > SIZE_MAX / 2) return false;
+    *out = bytes ? (size_t)bytes : 1;
+    return true;
+}
+
+void *rw_calloc(size_t n, size_t size) {
+    size_t bytes;
+    return size_of(n, size, &bytes) ? calloc(bytes, 1) : NULL;
+}
 
 void *rw_realloc(void *p, size_t n, size_t size) {
-    uint64_t bytes;
-    if (!rw_mul(n, size, &bytes) || bytes > SIZE_MAX) return NULL;
-    return realloc(p, bytes ? (size_t)bytes : 1);
+    size_t bytes;
+    return size_of(n, size, &bytes) ? realloc(p, bytes) : NULL;
 }
 
 void rw_free(void *p) { free(p); }
@@ -54,7 +64,7 @@ static size_t align_up(size_t n, size_t a) { return (n + a - 1) / a * a; }
 
 void *rw_arena_alloc(rw_arena *a, size_t n, size_t size) {
     uint64_t bytes;
-    if (!rw_mul(n, size, &bytes) || bytes > SIZE_MAX / 2) return NULL;
+    if (!rw_mul(n, size, &bytes) || bytes > SIZE_MAX / 4) return NULL;
     size_t want = (size_t)bytes, align = want >= ARENA_ALIGN ? ARENA_ALIGN : 16;
     size_t header = align_up(sizeof(struct rw_arena_block), ARENA_ALIGN);
     struct rw_arena_block *b = a->head;
