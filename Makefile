@@ -3,8 +3,7 @@
 #   make demo          install what is missing, build, fetch vocabularies; MODEL=path chats with that file
 #   make check         install what is missing, build, run all tests
 #   make install       PREFIX=/usr/local
-#   make fuzz          every fuzz target, SECONDS=60 each, under ASan and UBSan
-#   make clean
+#   make fuzz          every fuzz target, SECONDS=60 each, under ASan and UBSan; make clean
 
 BUILD ?= build
 PREFIX ?= /usr/local
@@ -20,7 +19,8 @@ all:
 deps:
 	@scripts/deps.sh
 
-demo: deps
+demo:
+	@scripts/deps.sh --vocab
 	@$(MAKE) --no-print-directory all
 	@scripts/demo.sh $(BUILD)/rwkv $(MODEL)
 

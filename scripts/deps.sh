@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the build needs and this machine lacks, with apt-get (Debian, Ubuntu) or brew (macOS).
-# Silent and instant when nothing is missing.
+# Silent and instant when nothing is missing. With --vocab also what scripts/vocab.sh downloads with.
 set -eu
 
 missing=
@@ -30,6 +30,9 @@ Darwin)
     [ -f /usr/include/stdio.h ] || missing="$missing libc6-dev"
     ;;
 esac
+if [ "${1:-}" = --vocab ] && ! python3 -c 'import pip' 2>/dev/null; then
+    missing="$missing $(if [ "$(uname)" = Darwin ]; then echo python; else echo python3-pip; fi)"
+fi
 
 if [ -n "$missing" ]; then
     echo "Installing:$missing"
@@ -38,7 +41,7 @@ if [ -n "$missing" ]; then
         if [ "$(id -u)" != 0 ]; then sudo=sudo; fi
         $sudo apt-get update -qq
         # shellcheck disable=SC2086
-        $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
+        $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
     elif command -v brew >/dev/null 2>&1; then
         # shellcheck disable=SC2086
         brew install -q $missing
