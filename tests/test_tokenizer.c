@@ -443,7 +443,7 @@ static rwkv_tokenizer *random_vocabulary(uint64_t *rng, size_t n_more) {
     }
     for (size_t id = 257; id < 257 + n_more;) {
         char token[40];
-        size_t len = 2 + rng_u64(rng) % 39, other;
+        size_t len = 2 + rng_u64(rng) % 39, other = 0;
         for (size_t i = 0; i < len; i++) token[i] = "aaaaaab "[rng_u64(rng) % 8];
         char *key = rw_arena_strndup(&arena, token, len);
         assert_true(key && rw_map_put(&seen, key, len, id, &other));

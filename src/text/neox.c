@@ -500,6 +500,7 @@ static rwkv_status encode_words(const rw_neox *x, word_work *w, const uint8_t *s
 /* Text without special tokens. */
 static rwkv_status encode_piece(const rw_neox *x, word_work *w, const uint8_t *s, size_t n, rw_ids *out,
                                 rwkv_error *err) {
+    if (n == 0) return RWKV_OK;
     if (x->nfc) {
         w->piece.len = 0;
         RW_TRY(rw_nfc(s, n, &w->piece, err));

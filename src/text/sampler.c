@@ -5,20 +5,20 @@
  * counting are then all tokens of digits and blanks, and not only those that happen to be a part of
  * " \t0123456789". Greedy (T = 0 or top-p = 0) takes the best logit, the lowest id among equals.
  *
- * Candidates that no truncation can keep are dropped before anything is ordered: with top-p P, tokens with
- * p < (1 - P) / n together weigh less than 1 - P. The rest is a heap from which tokens are taken in falling
- * order until the truncations are content.
+ * Nothing is sorted. Candidates that no truncation can keep are dropped first: with top-p P, tokens of
+ * p < (1 - P) / n together weigh less than 1 - P. Among the rest the last token to keep is found as in
+ * quickselect, weighing the parts. All passes over the vocabulary are simple loops.
  *
- * Random numbers: xoshiro256** seeded with splitmix64. The same seed and logits give the same tokens on
- * every platform: exp is our own, sums are of doubles in a fixed order. */
+ * Random numbers: xoshiro256** seeded with splitmix64; the draw goes through the ids in their order. The
+ * same seed and logits give the same tokens on every platform: exp is our own, sums have a fixed order. */
 #include "text.h"
 #include <math.h>
 #include <string.h>
 
-enum { EXISTS = 1, EXEMPT_REFERENCE = 2, EXEMPT = 4 };
+enum { EXEMPT_REFERENCE = 1, EXEMPT = 2 };
 
 typedef struct candidate {
-    float logit;
+    float key;    /* what ranks it: the logit */
     float weight; /* of the draw; not normalised */
     int32_t id;
 } candidate;
@@ -28,7 +28,9 @@ struct rwkv_sampler {
     rwkv_sampling how;
     rwkv_logit_bias *bias; /* how.bias points here */
     size_t cap_bias;
-    uint8_t *kind;        /* [n] EXISTS, EXEMPT_* */
+    uint8_t *exempt;      /* [n] EXEMPT_* */
+    int32_t *absent;      /* [n_absent] ids without a token */
+    size_t n_absent;
     float *count;         /* [n] decaying counts; -1: never accepted */
     int32_t *seen;        /* [n_seen] ids with a count */
     size_t n_seen;
@@ -107,12 +109,14 @@ static double next_random(uint64_t s[4]) {
     return (double)(result >> 11) * 0x1p-53;
 }
 
-/* exp(x) for x <= 0 within 2 ulp, the same bits everywhere, 0 below the smallest normal number.
+/* A weight is never less than e^LOWEST: next to nothing, and a normal number. */
+#define LOWEST (-87.0f)
+
+/* exp(x) for LOWEST <= x <= 0 within 2 ulp, the same bits everywhere.
  * x = n ln 2 + r, Taylor series of e^r to the 7th power, 2^n through the exponent's bits. */
 static inline float exp_neg(float x) {
-    float c = x < -87.0f ? -87.0f : x;
-    float n = (c * 1.44269504f + 12582912.0f) - 12582912.0f; /* to the nearest integer */
-    float r = (c - n * 0.693359375f) + n * 2.12194440e-4f;
+    float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f; /* to the nearest integer */
+    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
     float p = 1.0f / 5040;
     p = p * r + 1.0f / 720;
     p = p * r + 1.0f / 120;
@@ -122,19 +126,44 @@ static inline float exp_neg(float x) {
     p = p * r + 1.0f;
     p = p * r + 1.0f;
     union { int32_t i; float f; } scale = {((int32_t)n + 127) << 23};
-    return x < -87.0f ? 0.0f : p * scale.f;
+    return p * scale.f;
 }
 
-/* Sum of exp((logit - max) / t). In blocks, so that the exponentials can be vectorised. */
+static inline float exponent(float logit, float max, float t) {
+    float x = (logit - max) / t;
+    return x > LOWEST ? x : LOWEST;
+}
+
+enum { BLOCK = 256 }; /* exponentials are done in blocks and passes that compilers vectorise */
+
+/* Sum of exp((logit - max) / t). */
 static double sum_exp(const float *logits, size_t n, float max, float t) {
-    double sum = 0;
-    float block[256];
-    for (size_t i = 0; i < n; i += 256) {
-        size_t m = n - i < 256 ? n - i : 256;
-        for (size_t k = 0; k < m; k++) block[k] = exp_neg((logits[i + k] - max) / t);
-        for (size_t k = 0; k < m; k++) sum += block[k];
+    double sum[4] = {0};
+    float e[BLOCK];
+    for (size_t i = 0; i < n; i += BLOCK) {
+        size_t m = n - i < BLOCK ? n - i : BLOCK;
+        for (size_t k = 0; k < m; k++) e[k] = exponent(logits[i + k], max, t);
+        for (size_t k = 0; k < m; k++) e[k] = exp_neg(e[k]);
+        for (size_t k = m; k < BLOCK; k++) e[k] = 0;
+        for (size_t k = 0; k < BLOCK; k += 4) {
+            for (size_t lane = 0; lane < 4; lane++) sum[lane] += (double)e[k + lane];
+        }
     }
-    return sum;
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+static float max_of(const float *x, size_t n) {
+    float max[8], best = -INFINITY;
+    size_t i = 0;
+    for (size_t lane = 0; lane < 8; lane++) max[lane] = -INFINITY;
+    for (; i + 8 <= n; i += 8) {
+        for (size_t lane = 0; lane < 8; lane++) {
+            max[lane] = x[i + lane] > max[lane] ? x[i + lane] : max[lane];
+        }
+    }
+    for (; i < n; i++) best = x[i] > best ? x[i] : best;
+    for (size_t lane = 0; lane < 8; lane++) best = max[lane] > best ? max[lane] : best;
+    return best;
 }
 
 /* ------------------------------------------------------------------ parameters */
@@ -206,14 +235,14 @@ rwkv_status rwkv_sampler_set(rwkv_sampler *p, const rwkv_sampling *how, rwkv_err
 /* What the reference's `text in " \t0123456789"` says, and what it meant to say. */
 static uint8_t exemption(const char *text, size_t len) {
     static const char blanks[] = " \t0123456789";
-    uint8_t kind = EXEMPT;
+    uint8_t exempt = EXEMPT;
     for (size_t i = 0; i < len; i++) {
         if (!memchr(blanks, text[i], sizeof blanks - 1)) return 0;
     }
     for (size_t i = 0; i + len < sizeof blanks; i++) {
-        if (memcmp(blanks + i, text, len) == 0) kind |= EXEMPT_REFERENCE;
+        if (memcmp(blanks + i, text, len) == 0) exempt |= EXEMPT_REFERENCE;
     }
-    return kind;
+    return exempt;
 }
 
 rwkv_status rwkv_sampler_new(rwkv_sampler **out, size_t n_vocab, const rwkv_tokenizer *t,
@@ -226,21 +255,22 @@ rwkv_status rwkv_sampler_new(rwkv_sampler **out, size_t n_vocab, const rwkv_toke
     rwkv_sampler *p = rw_calloc(1, sizeof *p);
     if (!p) return rw_nomem(err, sizeof *p);
     p->n = n_vocab;
-    p->kind = rw_calloc(n_vocab, sizeof *p->kind);
+    p->exempt = rw_calloc(n_vocab, sizeof *p->exempt);
+    p->absent = rw_calloc(n_vocab, sizeof *p->absent);
     p->count = rw_calloc(n_vocab, sizeof *p->count);
     p->seen = rw_calloc(n_vocab, sizeof *p->seen);
     p->logits = rw_calloc(n_vocab, sizeof *p->logits);
     p->cand = rw_calloc(n_vocab, sizeof *p->cand);
-    if (!p->kind || !p->count || !p->seen || !p->logits || !p->cand) {
-        st = rw_nomem(err, n_vocab * (sizeof *p->cand + 13));
+    if (!p->exempt || !p->absent || !p->count || !p->seen || !p->logits || !p->cand) {
+        st = rw_nomem(err, n_vocab * (sizeof *p->cand + 17));
         goto out;
     }
     RW_GOTO(rwkv_sampler_set(p, how, err));
     for (size_t i = 0; i < n_vocab; i++) {
         size_t len = 0;
         const char *text = t ? rwkv_token_bytes(t, (int32_t)i, &len) : "";
-        bool exists = !t || len || (int32_t)i == rwkv_tokenizer_end(t);
-        p->kind[i] = (uint8_t)((exists ? EXISTS : 0) | (len ? exemption(text, len) : 0));
+        if (t && !len && (int32_t)i != rwkv_tokenizer_end(t)) p->absent[p->n_absent++] = (int32_t)i;
+        if (len) p->exempt[i] = exemption(text, len);
         p->count[i] = -1;
     }
     rwkv_sampler_reset(p);
@@ -253,7 +283,8 @@ out:
 void rwkv_sampler_free(rwkv_sampler *p) {
     if (!p) return;
     rw_free(p->bias);
-    rw_free(p->kind);
+    rw_free(p->exempt);
+    rw_free(p->absent);
     rw_free(p->count);
     rw_free(p->seen);
     rw_free(p->logits);
@@ -276,7 +307,9 @@ rwkv_status rwkv_sampler_copy(rwkv_sampler *dst, const rwkv_sampler *src, rwkv_e
     }
     RW_TRY(rwkv_sampler_set(dst, &src->how, err));
     rwkv_sampler_reset(dst);
-    memcpy(dst->kind, src->kind, src->n);
+    memcpy(dst->exempt, src->exempt, src->n * sizeof *src->exempt);
+    memcpy(dst->absent, src->absent, src->n_absent * sizeof *src->absent);
+    dst->n_absent = src->n_absent;
     memcpy(dst->rng, src->rng, sizeof dst->rng);
     memcpy(dst->seen, src->seen, src->n_seen * sizeof *src->seen);
     for (size_t i = 0; i < src->n_seen; i++) dst->count[src->seen[i]] = src->count[src->seen[i]];
@@ -294,24 +327,25 @@ void rwkv_sampler_accept(rwkv_sampler *p, int32_t token) {
         p->seen[p->n_seen++] = token;
         p->count[token] = 0;
     }
-    if (!(p->kind[token] & exempt)) p->count[token] += 1;
+    if (!(p->exempt[token] & exempt)) p->count[token] += 1;
 }
 
 /* ------------------------------------------------------------------ from logits to candidates */
 
-/* p->logits = logits with penalties, biases and missing tokens. */
+#define LARGEST 3.402823466e38f /* finite */
+
+/* p->logits = logits with penalties and biases; ids without a token get no chance. */
 static rwkv_status penalize(rwkv_sampler *p, const float *logits, rwkv_error *err) {
     const rwkv_sampling *how = &p->how;
-    bool bad = false;
-    for (size_t i = 0; i < p->n; i++) {
-        bad |= !(logits[i] <= 3.402823466e38f); /* NaN, +inf */
-        p->logits[i] = p->kind[i] & EXISTS ? logits[i] : -INFINITY;
-    }
+    int bad = 0;
+    for (size_t i = 0; i < p->n; i++) bad |= !(logits[i] <= LARGEST); /* NaN, +inf */
     for (size_t i = 0; bad; i++) {
-        if (logits[i] <= 3.402823466e38f) continue;
+        if (logits[i] <= LARGEST) continue;
         return rw_fail(err, RWKV_E_NUMERIC, "logit of token %zu; found %g; expected a finite number", i,
                        (double)logits[i]);
     }
+    memcpy(p->logits, logits, p->n * sizeof *logits);
+    for (size_t i = 0; i < p->n_absent; i++) p->logits[p->absent[i]] = -INFINITY;
     for (size_t i = 0; i < p->n_seen; i++) {
         int32_t id = p->seen[i];
         float *l = &p->logits[id];
@@ -322,146 +356,169 @@ static rwkv_status penalize(rwkv_sampler *p, const float *logits, rwkv_error *er
     return RWKV_OK;
 }
 
+/* In falling order; among equals the lower id comes first. */
 static bool ranks_before(candidate a, candidate b) {
-    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+    return a.key > b.key || (a.key == b.key && a.id < b.id);
 }
 
-/* heap[0..n) is a heap but for its root. */
-static void sift_down(candidate *heap, size_t n, size_t i) {
-    candidate moved = heap[i];
-    for (size_t k; (k = 2 * i + 1) < n; i = k) {
-        if (k + 1 < n && ranks_before(heap[k + 1], heap[k])) k++;
-        if (!ranks_before(heap[k], moved)) break;
-        heap[i] = heap[k];
-    }
-    heap[i] = moved;
+static void swap(candidate *a, candidate *b) {
+    candidate c = *a;
+    *a = *b;
+    *b = c;
 }
 
-static void make_heap(candidate *heap, size_t n) {
-    for (size_t i = n / 2; i-- > 0;) sift_down(heap, n, i);
+/* Median of the first, the middle and the last goes to c[n - 1]. n >= 2 */
+static void place_pivot(candidate *c, size_t n) {
+    candidate *a = &c[0], *b = &c[n / 2], *z = &c[n - 1];
+    if (ranks_before(*b, *a)) swap(a, b);
+    if (ranks_before(*z, *a)) swap(a, z); /* a is the first of the three */
+    if (ranks_before(*b, *z)) swap(b, z);
 }
 
-/* The best candidate moves to heap[n - 1]; the rest stays a heap. */
-static candidate take_best(candidate *heap, size_t n) {
-    candidate best = heap[0];
-    heap[0] = heap[n - 1];
-    if (n > 1) sift_down(heap, n - 1, 0);
-    heap[n - 1] = best;
-    return best;
-}
-
-/* The n best were taken from a heap and lie behind it, worst first: makes them the candidates, best first. */
-static void keep_taken(rwkv_sampler *p, size_t from, size_t n) {
-    candidate *taken = p->cand + from;
-    for (size_t i = 0; i < n / 2; i++) {
-        candidate swap = taken[i];
-        taken[i] = taken[n - 1 - i];
-        taken[n - 1 - i] = swap;
-    }
-    memmove(p->cand, taken, n * sizeof *taken);
-    p->n_cand = n;
-}
-
-/* Takes candidates in falling order, as many as top-p, top-k or mirostat leave; they are then
- * cand[0..n_cand), best first. sum: of exp((logit - max) / t) over all tokens. */
-static void truncate_cands(rwkv_sampler *p, float max, float t, double sum) {
-    const rwkv_sampling *how = &p->how;
-    size_t left = p->n_cand, taken = 0;
-    double mass = 0;
-    float cutoff = -INFINITY; /* of top-p; equal ones stay */
-    make_heap(p->cand, left);
-    while (left > 0) {
-        candidate best = p->cand[0];
-        double prob = (double)exp_neg((best.logit - max) / t) / sum;
-        if (how->mirostat) {
-            if (taken > 0 && -log2(prob) > p->mu) break;
-        } else {
-            if (best.logit < cutoff || (how->top_k && taken >= how->top_k)) break;
-            mass += prob;
-            if (mass >= (double)how->top_p && cutoff == -INFINITY) cutoff = best.logit;
+/* Taking candidates in falling order: the one with which their weights reach `weight` or their number
+ * reaches `count`; the last of all if neither happens. Reorders c. */
+static candidate find_last(candidate *c, size_t n, double weight, size_t count) {
+    while (n > 1) {
+        size_t before = 0;
+        double sum = 0;
+        place_pivot(c, n);
+        candidate pivot = c[n - 1];
+        for (size_t i = 0; i + 1 < n; i++) {
+            if (!ranks_before(c[i], pivot)) continue;
+            sum += (double)c[i].weight;
+            swap(&c[i], &c[before++]);
         }
-        take_best(p->cand, left--);
-        taken++;
+        if (before > 0 && (sum >= weight || before >= count)) {
+            n = before;
+            continue;
+        }
+        sum += (double)pivot.weight;
+        if (sum >= weight || before + 1 >= count) return pivot;
+        swap(&c[before], &c[n - 1]);
+        if (before + 1 == n) return pivot;
+        weight -= sum;
+        count -= before + 1;
+        c += before + 1;
+        n -= before + 1;
     }
-    keep_taken(p, left, taken);
+    return c[0];
+}
+
+/* Candidates: all tokens of at least this logit, in the order of their ids. */
+static void gather(rwkv_sampler *p, double lowest) {
+    p->n_cand = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        float l = p->logits[i];
+        if ((double)l < lowest || l == -INFINITY) continue;
+        p->cand[p->n_cand++] = (candidate){l, 0, (int32_t)i};
+    }
+}
+
+/* weight = exp((logit - max) / t) */
+static void weigh(candidate *c, size_t n, float max, float t) {
+    float e[BLOCK];
+    for (size_t i = 0; i < n; i += BLOCK) {
+        size_t m = n - i < BLOCK ? n - i : BLOCK;
+        for (size_t k = 0; k < m; k++) e[k] = exponent(c[i + k].key, max, t);
+        for (size_t k = 0; k < m; k++) e[k] = exp_neg(e[k]);
+        for (size_t k = 0; k < m; k++) c[i + k].weight = e[k];
+    }
+}
+
+/* Drops what ranks after `last`. */
+static void cut_after(rwkv_sampler *p, candidate last) {
+    size_t kept = 0;
+    for (size_t i = 0; i < p->n_cand; i++) {
+        if (!ranks_before(last, p->cand[i])) p->cand[kept++] = p->cand[i];
+    }
+    p->n_cand = kept;
 }
 
 /* Locally typical sampling: those whose surprise is nearest to the entropy, until they weigh typical_p. */
-static void keep_typical(rwkv_sampler *p, float max, float t) {
-    double sum = 0, entropy = 0, mass = 0;
-    size_t left = p->n_cand, taken = 0;
-    for (size_t i = 0; i < left; i++) {
-        p->cand[i].weight = exp_neg((p->cand[i].logit - max) / t);
-        sum += (double)p->cand[i].weight;
-    }
-    for (size_t i = 0; i < left; i++) {
+static void keep_typical(rwkv_sampler *p) {
+    double sum = 0, entropy = 0;
+    for (size_t i = 0; i < p->n_cand; i++) sum += (double)p->cand[i].weight;
+    for (size_t i = 0; i < p->n_cand; i++) {
         double prob = (double)p->cand[i].weight / sum;
         if (prob > 0) entropy -= prob * log(prob);
     }
-    for (size_t i = 0; i < left; i++) {
+    for (size_t i = 0; i < p->n_cand; i++) {
         double prob = (double)p->cand[i].weight / sum;
-        p->cand[i].logit = prob > 0 ? -(float)fabs(-log(prob) - entropy) : -INFINITY;
+        p->cand[i].key = prob > 0 ? -(float)fabs(log(prob) + entropy) : -INFINITY;
     }
-    make_heap(p->cand, left);
-    while (left > 0 && mass < (double)p->how.typical_p) {
-        mass += (double)take_best(p->cand, left--).weight / sum;
-        taken++;
-    }
-    keep_taken(p, left, taken);
-    for (size_t i = 0; i < taken; i++) p->cand[i].logit = p->logits[p->cand[i].id];
+    cut_after(p, find_last(p->cand, p->n_cand, (double)p->how.typical_p * sum, SIZE_MAX));
 }
 
-/* The logit below which a token cannot be drawn, whatever the order of the others. */
+/* The logit below which no token is drawn: exactly for min-p and mirostat, a bound for top-p. sum: of
+ * exp((logit - max) / t) over all tokens. */
 static double lowest_logit(const rwkv_sampler *p, float max, float t, double sum) {
     const rwkv_sampling *how = &p->how;
-    double lowest = -INFINITY;
-    if (how->mirostat) return -INFINITY;
+    double lowest = -INFINITY, bound;
+    if (how->mirostat) { /* surprise up to mu; at least the best token */
+        bound = (double)max + (double)t * (log(sum) - p->mu * 0.69314718055994531);
+        return bound < (double)max ? bound : (double)max;
+    }
     if (how->min_p > 0) lowest = (double)max + (double)t * log((double)how->min_p);
     if (how->top_p < 1) {
-        double tail = (1 - (double)how->top_p) / (double)p->n * sum;
-        double bound = (double)max + (double)t * (log(tail) - 1e-3);
+        bound = (double)max + (double)t * (log((1 - (double)how->top_p) / (double)p->n * sum) - 1e-3);
         if (bound > lowest) lowest = bound;
     }
     return lowest;
 }
 
-/* p->cand, weights and total. In both orders a candidate's weight is exp(logit / T); the orders differ in
- * the temperature t at which truncations look at it. */
+/* What top-p, top-k and typical leave of the candidates. */
+static void cut_candidates(rwkv_sampler *p, double sum) {
+    const rwkv_sampling *how = &p->how;
+    if (how->top_p < 1) {
+        candidate last = find_last(p->cand, p->n_cand, (double)how->top_p * sum, SIZE_MAX);
+        last.id = INT32_MAX; /* ties stay */
+        cut_after(p, last);
+    }
+    if (how->top_k && how->top_k < p->n_cand) {
+        cut_after(p, find_last(p->cand, p->n_cand, INFINITY, how->top_k));
+    }
+    if (how->typical_p > 0 && how->typical_p < 1) keep_typical(p);
+}
+
+/* Candidates into the order of their ids, with their logits as keys. */
+static void restore_order(rwkv_sampler *p) {
+    for (size_t i = 0; i < p->n_cand; i++) p->cand[i].key = p->logits[p->cand[i].id];
+    for (size_t i = 0; i < p->n; i++) p->logits[i] = -INFINITY;
+    for (size_t i = 0; i < p->n_cand; i++) p->logits[p->cand[i].id] = p->cand[i].key;
+    gather(p, -INFINITY);
+}
+
+/* p->cand, weights and total. In both orders a candidate's weight is exp(logit / T) in the end; the orders
+ * differ in the temperature t at which truncations look at it. */
 static rwkv_status distribute(rwkv_sampler *p, const float *logits, rwkv_error *err) {
     const rwkv_sampling *how = &p->how;
     RW_TRY(penalize(p, logits, err));
-    size_t best = 0;
-    for (size_t i = 1; i < p->n; i++) {
-        if (p->logits[i] > p->logits[best]) best = i;
-    }
-    float max = p->logits[best];
+    float max = max_of(p->logits, p->n);
     if (!(max > -INFINITY && max < INFINITY)) {
         return rw_fail(err, RWKV_E_NUMERIC, "no token can be drawn: the largest logit is %g", (double)max);
     }
     p->total = 1;
-    p->n_cand = 1;
-    p->cand[0] = (candidate){max, 1, (int32_t)best};
-    if (how->temperature == 0 || how->top_p == 0 || how->top_k == 1) return RWKV_OK;
-
+    if (how->temperature == 0 || how->top_p == 0 || how->top_k == 1) {
+        size_t best = 0;
+        while (p->logits[best] != max) best++;
+        p->cand[0] = (candidate){max, 1, (int32_t)best};
+        p->n_cand = 1;
+        return RWKV_OK;
+    }
     float t = how->order == RWKV_ORDER_TEMPERATURE ? how->temperature : 1;
-    bool needs_sum = how->mirostat || how->top_p < 1;
-    double sum = needs_sum ? sum_exp(p->logits, p->n, max, t) : 1;
-    double lowest = lowest_logit(p, max, t, sum);
-    p->n_cand = 0;
-    for (size_t i = 0; i < p->n; i++) {
-        float l = p->logits[i];
-        if ((double)l >= lowest && l > -INFINITY) p->cand[p->n_cand++] = (candidate){l, 0, (int32_t)i};
+    bool typical = how->typical_p > 0 && how->typical_p < 1;
+    double sum = how->mirostat || how->top_p < 1 ? sum_exp(p->logits, p->n, max, t) : 1;
+    gather(p, lowest_logit(p, max, t, sum));
+    if (!how->mirostat && (how->top_p < 1 || how->top_k || typical)) {
+        weigh(p->cand, p->n_cand, max, t);
+        cut_candidates(p, sum);
+        restore_order(p);
     }
-    if (needs_sum || how->top_k) truncate_cands(p, max, t, sum);
-    if (how->typical_p > 0 && how->typical_p < 1 && !how->mirostat) keep_typical(p, max, t);
-
-    max = -INFINITY;
-    for (size_t i = 0; i < p->n_cand; i++) max = p->cand[i].logit > max ? p->cand[i].logit : max;
+    max = -INFINITY; /* typical may have dropped the best */
+    for (size_t i = 0; i < p->n_cand; i++) max = p->cand[i].key > max ? p->cand[i].key : max;
+    weigh(p->cand, p->n_cand, max, how->temperature);
     p->total = 0;
-    for (size_t i = 0; i < p->n_cand; i++) {
-        p->cand[i].weight = exp_neg((p->cand[i].logit - max) / how->temperature);
-        p->total += (double)p->cand[i].weight;
-    }
+    for (size_t i = 0; i < p->n_cand; i++) p->total += (double)p->cand[i].weight;
     return RWKV_OK;
 }
 

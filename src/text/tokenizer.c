@@ -158,7 +158,7 @@ rwkv_status rwkv_encode(const rwkv_tokenizer *t, const char *text, size_t len, u
     if (!t || !n || (!text && len) || (!ids && cap)) {
         return rw_fail(err, RWKV_E_ARG, "rwkv_encode: an argument is NULL");
     }
-    const uint8_t *bytes = (const uint8_t *)text;
+    const uint8_t *bytes = (const uint8_t *)(len ? text : "");
     rw_ids out = {ids, cap, 0, -1};
     if (t->neox) {
         RW_TRY(rw_neox_encode(t, bytes, len, flags, &out, err));
