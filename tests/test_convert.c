@@ -194,7 +194,7 @@ static size_t count_files(const char *dir) {
 }
 
 static char *path_in(char out[512], const char *dir, const char *name) {
-    snprintf(out, 512, "%s/%s", dir, name);
+    snprintf(out, 512, "%.400s/%.100s", dir, name);
     return out;
 }
 
@@ -714,6 +714,76 @@ static void disk_full(void **state) {
     free(whole);
 }
 
+#ifdef __linux__
+/* The linker puts these around what writers call and around every allocation: call number fail_at of the
+ * counted kind fails. */
+static struct {
+    bool calls, heap; /* which kind is counted */
+    uint64_t n, fail_at;
+} faults;
+
+static bool fails(bool counted) {
+    if (!counted || ++faults.n != faults.fail_at) return false;
+    errno = ENOSPC;
+    return true;
+}
+
+#define WRAP(kind, type, name, params, args, failed)                                               \
+    type __real_##name params;                                                                     \
+    type __wrap_##name params;                                                                     \
+    type __wrap_##name params { return fails(faults.kind) ? failed : __real_##name args; }
+WRAP(calls, ssize_t, write, (int fd, const void *p, size_t n), (fd, p, n), -1)
+WRAP(calls, int, fsync, (int fd), (fd), -1)
+WRAP(calls, int, renameat, (int a, const char *p, int b, const char *q), (a, p, b, q), -1)
+WRAP(heap, void *, malloc, (size_t n), (n), NULL)
+WRAP(heap, void *, calloc, (size_t n, size_t m), (n, m), NULL)
+WRAP(heap, void *, realloc, (void *p, size_t n), (p, n), NULL)
+WRAP(heap, int, posix_memalign, (void **p, size_t a, size_t n), (p, a, n), ENOMEM)
+
+/* Whatever fails, once: the old file or, if only making it durable failed, the whole new one; nothing
+ * beside it. */
+static void every_failure(void **state) {
+    (void)state;
+    static const char *const formats[] = {"gguf", "ggmf"};
+    char in[512], out[512], dir[512];
+    test_shape s = {.version = "7", .n_layer = 1, .D = 32, .V = 256, .seed = 151};
+    snprintf(in, sizeof in, "%s", test_model_file(&s, AS_PTH, RW_F32));
+    fresh_folder(dir, "faults");
+    path_in(out, dir, "out");
+    for (int kind = 0; kind < 4; kind++) {
+        rwkv_convert_options o = {.format = formats[kind / 2], .type = "Q8_0", .n_threads = 1};
+        size_t size, n;
+        assert_int_equal(rwkv_convert(in, out, &o, NULL), RWKV_OK);
+        char *whole = slurp(out, &size);
+        for (uint64_t k = 1;; k++) {
+            rwkv_error err = {0};
+            spill(out, "old", 3);
+            faults.n = 0;
+            faults.fail_at = k;
+            faults.calls = kind % 2 == 0;
+            faults.heap = !faults.calls;
+            rwkv_status st = rwkv_convert(in, out, &o, &err);
+            faults.calls = faults.heap = false;
+            bool reached = faults.n >= k;
+            assert_int_equal(count_files(dir), 1);
+            char *now = slurp(out, &n);
+            bool old = n == 3 && memcmp(now, "old", 3) == 0;
+            bool new = n == size && memcmp(now, whole, size) == 0;
+            free(now);
+            if (!reached) {
+                assert_int_equal(st, RWKV_OK);
+                assert_true(new && k > 4);
+                break;
+            }
+            if (st == RWKV_OK) assert_true(new);
+            else assert_true(err.code == st && err.message[0] && (old || new));
+            if (kind % 2 == 0) assert_int_equal(st, RWKV_E_IO);
+        }
+        free(whole);
+    }
+}
+#endif
+
 /* Files cut anywhere give an error and no output (F1, F5). */
 static void damaged_input(void **state) {
     (void)state;
@@ -845,6 +915,9 @@ int main(void) {
         cmocka_unit_test(numbers_out_of_range),
         cmocka_unit_test(cancel_anywhere),
         cmocka_unit_test(disk_full),
+#ifdef __linux__
+        cmocka_unit_test(every_failure),
+#endif
         cmocka_unit_test(damaged_input),
         cmocka_unit_test(program),
         cmocka_unit_test(shared_models),
