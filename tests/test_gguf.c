@@ -207,6 +207,10 @@ static void reads_tensors(void **state) {
             t = rw_table_find(r.t, "output.weight");
             assert_int_equal(t->offset + t->bytes, g.b.len);
             read_free(&r);
+            put_text(&g.b, "padding of the last tensor");
+            r = read_bytes(rw_read_gguf, g.b.data, g.b.len);
+            assert_non_null(r.t);
+            read_free(&r);
             rw_buf_free(&g.b);
         }
 }

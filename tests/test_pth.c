@@ -68,6 +68,14 @@ static void reads_legacy(void **state) {
     expect_refused(rw_read_pth_legacy, l.b.data, l.b.len, "tensor view", "beyond the view");
     rw_buf_free(&l.b);
     rw_buf_free(&p);
+
+    d[3] = (desc){"lost", "FloatStorage", "7", 24, 0, 1, {24}, NULL, NULL};
+    p = pickle_of(d, N_SOME, true);
+    l = legacy_of(p.data, p.len);
+    expect_refused(rw_read_pth_legacy, l.b.data, l.b.len,
+                   "tensor lost: storage 7 is not in the file", "storage missing");
+    rw_buf_free(&l.b);
+    rw_buf_free(&p);
 }
 
 static void refuses_legacy_lies(void **state) {

@@ -38,17 +38,26 @@ static int short_len(size_t len) {
     return len < RW_MAX_NAME ? (int)len : (int)RW_MAX_NAME;
 }
 
+/* The entry FOLDER/PART NAME of the zip; *e is NULL when there is none, or no zip. */
+static rwkv_status find_entry(loader *l, const char *part, const char *name, size_t len,
+                              const rw_zip_entry **e, rwkv_error *err) {
+    *e = NULL;
+    if (!l->folder || len > RW_MAX_NAME) return RWKV_OK;
+    l->path.len = 0;
+    if (!rw_buf_add(&l->path, l->folder, l->folder_len) ||
+        !rw_buf_add(&l->path, part, strlen(part)) || !rw_buf_add(&l->path, name, len))
+        return rw_nomem(err, l->folder_len + len);
+    *e = rw_zip_find(&l->zip, (char *)l->path.data, l->path.len);
+    return RWKV_OK;
+}
+
 /* Finds the bytes of a zip container's storage. The legacy container's are known beforehand. */
 static rwkv_status find_storage(loader *l, rw_pickle_storage *s, const rw_tensor *t, int name_len,
                                 rwkv_error *err) {
     if (s->found) return RWKV_OK;
+    const rw_zip_entry *e;
     uint64_t bytes;
-    l->path.len = 0;
-    if (!rw_buf_add(&l->path, l->folder, l->folder_len) || !rw_buf_add(&l->path, "data/", 5) ||
-        !rw_buf_add(&l->path, s->key, s->key_len))
-        return rw_nomem(err, l->folder_len + s->key_len);
-    const rw_zip_entry *e =
-        l->folder ? rw_zip_find(&l->zip, (char *)l->path.data, l->path.len) : NULL;
+    RW_TRY(find_entry(l, "data/", s->key, s->key_len, &e, err));
     if (!e)
         return rw_fail_at(err, RWKV_E_FORMAT, l->f->path, t->offset,
                           "tensor %.*s: storage %.*s is not in the file", name_len, t->name,
@@ -238,10 +247,8 @@ static rwkv_status find_pickle(loader *l, const rw_zip_entry **pickle, rwkv_erro
 }
 
 static rwkv_status check_byteorder(loader *l, rwkv_error *err) {
-    l->path.len = 0;
-    if (!rw_buf_add(&l->path, l->folder, l->folder_len) || !rw_buf_add(&l->path, "byteorder", 9))
-        return rw_nomem(err, l->folder_len);
-    const rw_zip_entry *e = rw_zip_find(&l->zip, (char *)l->path.data, l->path.len);
+    const rw_zip_entry *e;
+    RW_TRY(find_entry(l, "", "byteorder", 9, &e, err));
     if (!e || (e->size == 6 && memcmp(l->f->data + e->offset, "little", 6) == 0)) return RWKV_OK;
     return rw_fail_at(err, RWKV_E_UNSUPPORTED, l->f->path, e->offset,
                       "byte order; found %.*s; expected little", e->size < 16 ? (int)e->size : 16,

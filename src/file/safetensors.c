@@ -33,20 +33,21 @@ static rwkv_status read_type(header *h, const rw_json_event *ev, rw_type *out, r
     return rw_json_fail(&h->json, ev, "dtype", "F32, F16, BF16, F64, I8, I16, I32, I64, U8 or BOOL", err);
 }
 
-/* [n, n, ...] with at most cap numbers */
-static rwkv_status read_list(header *h, const char *what, uint64_t *out, uint32_t cap, uint32_t *n, rwkv_error *err) {
+/* [n, n, ...] with at most cap numbers, as `expected` says */
+static rwkv_status read_list(header *h, const char *what, const char *expected, uint64_t *out,
+                             uint32_t cap, uint32_t *n, rwkv_error *err) {
     rw_json_event ev;
     RW_TRY(rw_json_next(&h->json, &ev, err));
     if (ev.kind != RW_JSON_ARRAY) return rw_json_fail(&h->json, &ev, what, "an array", err);
     for (*n = 0;; (*n)++) {
         RW_TRY(rw_json_next(&h->json, &ev, err));
         if (ev.kind == RW_JSON_CLOSE) return RWKV_OK;
-        if (*n == cap) return rw_json_fail(&h->json, &ev, what, "fewer numbers", err);
+        if (*n == cap) return rw_json_fail(&h->json, &ev, what, expected, err);
         RW_TRY(rw_json_u64(&h->json, &ev, &out[*n], err));
     }
 }
 
-/* {"dtype":..., "shape":[...], "data_offsets":[begin,end]}, each once, in any order */
+/* {"dtype":..., "shape":[...], "data_offsets":[begin,end]}, each once, in any order. t->name is set. */
 static rwkv_status read_tensor(header *h, rw_tensor *t, entry *e, rwkv_error *err) {
     rw_json_event ev;
     uint64_t span[2];
@@ -69,26 +70,28 @@ static rwkv_status read_tensor(header *h, rw_tensor *t, entry *e, rwkv_error *er
             RW_TRY(rw_json_next(&h->json, &ev, err));
             RW_TRY(read_type(h, &ev, &t->type, err));
         } else if (field == 2) {
-            RW_TRY(read_list(h, "shape", t->dims, RW_MAX_DIMS, &t->n_dims, err));
+            RW_TRY(read_list(h, "shape", "at most 5 dimensions", t->dims, RW_MAX_DIMS, &t->n_dims, err));
         } else {
-            RW_TRY(read_list(h, "data_offsets", span, 2, &n, err));
+            RW_TRY(read_list(h, "data_offsets", "two numbers", span, 2, &n, err));
             if (n != 2) return rw_json_fail(&h->json, &ev, "data_offsets", "two numbers", err);
         }
     }
     uint64_t offset = h->json.base + at;
     if (seen != 7)
-        return rw_fail_at(err, RWKV_E_FORMAT, h->file->path, offset, "tensor without dtype, shape or data_offsets");
+        return rw_fail_at(err, RWKV_E_FORMAT, h->file->path, offset, 
+                          "tensor %s: dtype, shape or data_offsets is missing", t->name);
     t->n_elems = 1;
     for (uint32_t i = 0; i < t->n_dims; i++)
         if (!rw_mul(t->n_elems, t->dims[i], &t->n_elems))
-            return rw_fail_at(err, RWKV_E_FORMAT, h->file->path, offset, "shape: the product of the dimensions overflows");
+            return rw_fail_at(err, RWKV_E_FORMAT, h->file->path, offset,
+                              "tensor %s: the product of its dimensions overflows", t->name);
     uint64_t room = h->file->size - h->data;
     if (!rw_type_bytes(t->type, t->n_elems, &t->bytes) || span[0] > span[1] || span[1] > room ||
         span[1] - span[0] != t->bytes)
         return rw_fail_at(err, RWKV_E_FORMAT, h->file->path, offset,
-                          "data_offsets: found [%llu, %llu] for %llu elements of %s; expected that size within "
-                          "%llu bytes",
-                          (unsigned long long)span[0], (unsigned long long)span[1], (unsigned long long)t->n_elems,
+                          "tensor %s: found data_offsets [%llu, %llu] for %llu elements of %s; expected that size "
+                          "within %llu bytes",
+                          t->name, (unsigned long long)span[0], (unsigned long long)span[1], (unsigned long long)t->n_elems,
                           rw_type_name(t->type), (unsigned long long)room);
     t->data = h->file->data + h->data + span[0];
     t->offset = h->data + span[0];
@@ -106,15 +109,16 @@ static rwkv_status read_metadata(header *h, rwkv_error *err) {
         RW_TRY(rw_json_next(&h->json, &ev, err));
         if (ev.kind == RW_JSON_CLOSE) return RWKV_OK;
         char key[RW_MAX_NAME + 1] = "meta.";
-        size_t len = ev.len < RW_MAX_NAME - 5 ? ev.len : RW_MAX_NAME - 5;
+        size_t len = ev.len;
+        if (len > RW_MAX_NAME - 5) return rw_json_fail(&h->json, &ev, "__metadata__", "keys of at most 250 bytes", err);
         memcpy(key + 5, ev.text, len);
         RW_TRY(rw_json_next(&h->json, &ev, err));
         if (ev.kind != RW_JSON_STRING) return rw_json_fail(&h->json, &ev, "__metadata__", "a string", err);
+        if (h->table->n_files > 1) continue; /* shards repeat it */
         rw_meta m = {.key = key, .kind = RW_META_STRING, .offset = h->json.base + ev.pos};
         m.v.str.len = ev.len;
         m.v.str.s = rw_arena_strndup(&h->table->arena, ev.text, ev.len);
         if (!m.v.str.s) return rw_nomem(err, ev.len);
-        if (h->table->n_files > 1) continue; /* shards repeat it */
         RW_TRY(rw_table_add_meta(h->table, &m, len + 5, err));
     }
 }
@@ -157,14 +161,13 @@ static rwkv_status read_header(header *h, rw_buf *entries, rwkv_error *err) {
             RW_TRY(read_metadata(h, err));
             continue;
         }
-        rw_tensor t = {0};
         entry e;
-        char name[RW_MAX_NAME + 1];
+        char name[RW_MAX_NAME + 1] = "";
+        rw_tensor t = {.name = name};
         size_t len = ev.len;
         if (len > RW_MAX_NAME) return rw_json_fail(&h->json, &ev, "tensor name", "at most 255 bytes", err);
         memcpy(name, ev.text, len);
         RW_TRY(read_tensor(h, &t, &e, err));
-        t.name = name;
         RW_TRY(rw_table_add(h->table, &t, len, err));
         if (!rw_buf_add(entries, &e, sizeof e)) return rw_nomem(err, entries->cap * 2);
     }
