@@ -118,6 +118,27 @@ static void refuses_legacy_lies(void **state) {
     rw_buf_free(&p);
 }
 
+/* P6: the file's name says nothing. */
+static void opens_by_content(void **state) {
+    (void)state;
+    static const char *const names[] = {"model.gguf", "model.safetensors", "model", "model.pth"};
+    for (size_t i = 0; i < 4; i++)
+        for (int legacy = 0; legacy < 2; legacy++) {
+            rw_buf p = pickle_of(some, N_SOME, legacy);
+            rw_buf b = legacy ? legacy_of(p.data, p.len).b : around(p.data, p.len, 0).b;
+            const char *path = temp_path(names[i]);
+            rw_table *t = NULL;
+            rwkv_error err = {0};
+            spill(path, b.data, b.len);
+            if (rw_table_open(&t, path, i % 2 == 0, &err) != RWKV_OK) fail_msg("%s", err.message);
+            assert_int_equal(t->container, legacy ? RW_PTH_LEGACY : RW_PTH);
+            assert_int_equal(t->n_tensors, N_SOME);
+            rw_table_close(t);
+            rw_buf_free(&b);
+            rw_buf_free(&p);
+        }
+}
+
 /* ---- forms of the state dict */
 
 static void finds_the_state_dict(void **state) {
@@ -706,13 +727,13 @@ static void reads_golden_models(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_archives),           cmocka_unit_test(reads_legacy),
-        cmocka_unit_test(refuses_legacy_lies),      cmocka_unit_test(finds_the_state_dict),
-        cmocka_unit_test(reads_module_state_dicts), cmocka_unit_test(refuses_converted_files),
-        cmocka_unit_test(refuses_tensor_lies),      cmocka_unit_test(bounds_the_copies),
-        cmocka_unit_test(refuses_archive_lies),     cmocka_unit_test(refuses_strange_archives),
-        cmocka_unit_test(refuses_many_entries),     cmocka_unit_test(refuses_truncation),
-        cmocka_unit_test(survives_mutants),         cmocka_unit_test(reads_golden_tensors),
-        cmocka_unit_test(reads_golden_models),
+        cmocka_unit_test(opens_by_content),         cmocka_unit_test(refuses_legacy_lies),
+        cmocka_unit_test(finds_the_state_dict),     cmocka_unit_test(reads_module_state_dicts),
+        cmocka_unit_test(refuses_converted_files),  cmocka_unit_test(refuses_tensor_lies),
+        cmocka_unit_test(bounds_the_copies),        cmocka_unit_test(refuses_archive_lies),
+        cmocka_unit_test(refuses_strange_archives), cmocka_unit_test(refuses_many_entries),
+        cmocka_unit_test(refuses_truncation),       cmocka_unit_test(survives_mutants),
+        cmocka_unit_test(reads_golden_tensors),     cmocka_unit_test(reads_golden_models),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
