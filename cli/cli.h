@@ -1,11 +1,11 @@
-/* cli.h - the program around librwkv. main.c holds the table of commands; one file per command. Uses
- * only <rwkv.h> of the library.
+/* cli.h - the program around librwkv. main.c holds the table of commands; one file per command.
+ * Uses only <rwkv.h> of the library.
  *
  *     main.c -> command -> options.c parses -> cli_open_model -> the command's work -> stdout
  *
  * Exit codes (docs and man page list them): 0 done; 1 wrong usage; 2 bad input (file, vocabulary,
- * text, state); 3 the system failed (I/O, disk full, memory); 4 numbers went wrong; 130 interrupted.
- * stdout carries results only; messages and progress go to stderr. */
+ * text, state); 3 the system failed (I/O, disk full, memory); 4 numbers went wrong; 130
+ * interrupted. stdout carries results only; messages and progress go to stderr. */
 #ifndef RWKV_CLI_H
 #define RWKV_CLI_H
 
@@ -104,17 +104,18 @@ const option_spec *cli_sampling_specs(sampling_args *a);
 int cli_sampling_resolve(sampling_args *a, const char *preset, const rwkv_tokenizer *tok,
                          uint32_t n_vocab);
 
-/* Opens with the memory check, warnings to stderr. Prints the error and returns an exit code != 0. */
+/* Opens with the memory check, warnings to stderr. Prints the error and returns an exit code != 0.
+ */
 int cli_open_model(rwkv_model **out, const char *path, const model_args *a);
 
 /* ---- output */
 int cli_error(const rwkv_error *err); /* "rwkv: message" to stderr; its exit code */
-/* For an error that arose while reading the user's file `path`: one that is missing, unreadable or
- * no regular file is bad input, not a failure of the system. */
+/* For an error that arose while reading the user's file `path`: one that is missing, unreadable, no
+ * regular file or holds NaN is bad input, not a failure of the system or of a calculation. */
 int cli_input_error(const rwkv_error *err, const char *path);
 int cli_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Text of a model or file to a stream: on a terminal control bytes other than \n and \t are shown as
- * \xNN (V7); raw otherwise. */
+/* Text of a model or file to a stream: on a terminal control bytes other than \n and \t are shown
+ * as \xNN (V7); raw otherwise. */
 void cli_put_text(FILE *to, const char *text, size_t n);
 /* Flushes stdout. A reader that went away (EPIPE) is silent; any other failure is reported once.
  * Returns code, or EXIT_SYSTEM. */
@@ -124,18 +125,19 @@ size_t cli_utf8_len(const char *s, size_t n);
 /* A copy with every wrong byte replaced by U+FFFD (JSON strings must be UTF-8); malloc'd. */
 char *cli_valid_utf8(const char *s, size_t n, size_t *len);
 char *cli_human_bytes(uint64_t n, char out[32]); /* "1.53 GB" */
-/* Progress line with rate and ETA on a terminal's stderr (or JSON lines with --progress json), silent
- * otherwise. unit "B" counts bytes; total 0: unknown. done == total ends it; what NULL too, quietly. */
+/* Progress line with rate and ETA on a terminal's stderr (or JSON lines with --progress json),
+ * silent otherwise. unit "B" counts bytes; total 0: unknown. done == total ends it; what NULL too,
+ * quietly. */
 void cli_progress(const char *what, uint64_t done, uint64_t total, const char *unit);
 double cli_seconds(void); /* monotonic clock */
 
 /* ---- input */
 /* stdin or a file, whole. "-" is stdin. */
 int cli_read_input(const char *path, char **data, size_t *len);
-/* A text's ids, malloc'd with room for one more; prints errors. prompt_end: the model continues from
- * here (RWKV_ENCODE_PROMPT). */
-int cli_encode(const rwkv_tokenizer *tok, const char *text, size_t len, bool prompt_end, int32_t **ids,
-               size_t *n);
+/* A text's ids, malloc'd with room for one more; prints errors. prompt_end: the model continues
+ * from here (RWKV_ENCODE_PROMPT). */
+int cli_encode(const rwkv_tokenizer *tok, const char *text, size_t len, bool prompt_end,
+               int32_t **ids, size_t *n);
 /* Ids separated by blanks or commas, or JSON: [1,2] or {"ids":[1,2]}. Appends to *ids (realloc'd).
  * Prints errors; limit: ids must be below it. */
 int cli_parse_ids(const char *text, size_t len, size_t limit, int32_t **ids, size_t *n);
@@ -161,7 +163,13 @@ typedef struct generation {
     void (*on_token)(void *user, int32_t id);
     void *user;
 } generation;
-typedef enum finish { FINISH_STOP, FINISH_END, FINISH_LENGTH, FINISH_INTERRUPT, FINISH_ERROR } finish;
+typedef enum finish {
+    FINISH_STOP,
+    FINISH_END,
+    FINISH_LENGTH,
+    FINISH_INTERRUPT,
+    FINISH_ERROR
+} finish;
 /* Afterwards the session's text is the prompt and all bytes of the tokens chosen, also those of the
  * stop string and what its last token holds beyond it: all are fed, the last one pends. The end
  * token, unless ignored, is counted but neither fed nor pending, so that the text can go on. */
@@ -173,6 +181,6 @@ extern const command *const cli_commands[]; /* ends with NULL */
 const command *cli_find_command(const char *name);
 int cli_unknown_command(const char *name); /* prints, with the nearest name */
 void cli_print_help(FILE *to, const command *c);
-extern const command cmd_run, cmd_chat, cmd_info, cmd_convert, cmd_quantize, cmd_tokenize, cmd_logits,
-    cmd_perplexity, cmd_help;
+extern const command cmd_run, cmd_chat, cmd_info, cmd_convert, cmd_quantize, cmd_tokenize,
+    cmd_logits, cmd_perplexity, cmd_help;
 #endif

@@ -27,7 +27,9 @@ lang cli_lang(void) {
     return (lang)language;
 }
 
-void cli_set_lang(lang l) { language = (int)l; }
+void cli_set_lang(lang l) {
+    language = (int)l;
+}
 
 /* ------------------------------------------------------------------ messages */
 
@@ -67,12 +69,18 @@ int cli_fail(int code, const char *fmt, ...) {
 
 static int exit_code(rwkv_status status) {
     static const int codes[] = {
-        [RWKV_OK] = EXIT_OK,           [RWKV_E_ARG] = EXIT_USAGE,
-        [RWKV_E_NOMEM] = EXIT_SYSTEM,  [RWKV_E_IO] = EXIT_SYSTEM,
-        [RWKV_E_FORMAT] = EXIT_INPUT,  [RWKV_E_UNSUPPORTED] = EXIT_INPUT,
-        [RWKV_E_MODEL] = EXIT_INPUT,   [RWKV_E_VOCAB] = EXIT_INPUT,
-        [RWKV_E_TEXT] = EXIT_INPUT,    [RWKV_E_STATE] = EXIT_INPUT,
-        [RWKV_E_NUMERIC] = EXIT_NUMERIC, [RWKV_E_SPACE] = EXIT_SYSTEM,
+        [RWKV_OK] = EXIT_OK,
+        [RWKV_E_ARG] = EXIT_USAGE,
+        [RWKV_E_NOMEM] = EXIT_SYSTEM,
+        [RWKV_E_IO] = EXIT_SYSTEM,
+        [RWKV_E_FORMAT] = EXIT_INPUT,
+        [RWKV_E_UNSUPPORTED] = EXIT_INPUT,
+        [RWKV_E_MODEL] = EXIT_INPUT,
+        [RWKV_E_VOCAB] = EXIT_INPUT,
+        [RWKV_E_TEXT] = EXIT_INPUT,
+        [RWKV_E_STATE] = EXIT_INPUT,
+        [RWKV_E_NUMERIC] = EXIT_NUMERIC,
+        [RWKV_E_SPACE] = EXIT_SYSTEM,
         [RWKV_E_CANCELLED] = EXIT_INTERRUPTED,
     };
     return (size_t)status < sizeof codes / sizeof *codes ? codes[status] : EXIT_SYSTEM;
@@ -86,6 +94,7 @@ int cli_error(const rwkv_error *err) {
 int cli_input_error(const rwkv_error *err, const char *path) {
     struct stat st;
     int code = cli_error(err);
+    if (err->code == RWKV_E_NUMERIC) return EXIT_INPUT; /* weights that are no numbers */
     if (err->code != RWKV_E_IO) return code;
     bool usable = stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, R_OK) == 0;
     return usable ? code : EXIT_INPUT;
@@ -157,8 +166,12 @@ char *cli_human_bytes(uint64_t n, char out[32]) {
         v /= 1000;
         u++;
     }
-    snprintf(out, 32, u == 0 ? "%.0f %s" : v < 10 ? "%.2f %s" : v < 100 ? "%.1f %s" : "%.0f %s", v,
-             units[u]);
+    snprintf(out, 32,
+             u == 0    ? "%.0f %s"
+             : v < 10  ? "%.2f %s"
+             : v < 100 ? "%.1f %s"
+                       : "%.0f %s",
+             v, units[u]);
     return out;
 }
 
@@ -243,7 +256,8 @@ static int read_stdin(char **data, size_t *len) {
             char *p = more > cap ? realloc(buf, more) : NULL;
             if (!p) {
                 free(buf);
-                return cli_fail(EXIT_SYSTEM, T("standard input: out of memory", "标准输入：内存不足"));
+                return cli_fail(EXIT_SYSTEM,
+                                T("standard input: out of memory", "标准输入：内存不足"));
             }
             buf = p;
             cap = more;
@@ -252,8 +266,9 @@ static int read_stdin(char **data, size_t *len) {
         n += got;
         if (got == 0) break;
     }
-    if (ferror(stdin)) {
+    if (ferror(stdin) || cli_interrupted()) {
         free(buf);
+        if (cli_interrupted()) return EXIT_INTERRUPTED;
         return cli_fail(EXIT_INPUT, T("standard input: %s", "标准输入：%s"), strerror(errno));
     }
     *data = buf;
@@ -273,15 +288,17 @@ int cli_read_input(const char *path, char **data, size_t *len) {
     return *data ? EXIT_OK : cli_fail(EXIT_SYSTEM, T("%s: out of memory", "%s：内存不足"), path);
 }
 
-int cli_encode(const rwkv_tokenizer *tok, const char *text, size_t len, bool prompt_end, int32_t **ids,
-               size_t *n) {
+int cli_encode(const rwkv_tokenizer *tok, const char *text, size_t len, bool prompt_end,
+               int32_t **ids, size_t *n) {
     const uint32_t flags = prompt_end ? RWKV_ENCODE_PROMPT : 0;
     rwkv_error err = {0};
     size_t count = 0;
     rwkv_status st = rwkv_encode(tok, text, len, flags, NULL, 0, &count, &err);
     if (st != RWKV_OK && st != RWKV_E_SPACE) return cli_error(&err);
     int32_t *out = malloc((count + 1) * sizeof *out); /* one to spare for the caller */
-    if (!out) return cli_fail(EXIT_SYSTEM, T("out of memory for %zu tokens", "内存不足：%zu 个词元"), count);
+    if (!out)
+        return cli_fail(EXIT_SYSTEM, T("out of memory for %zu tokens", "内存不足：%zu 个词元"),
+                        count);
     st = rwkv_encode(tok, text, len, flags, out, count, &count, &err);
     if (st != RWKV_OK) {
         free(out);
@@ -294,8 +311,9 @@ int cli_encode(const rwkv_tokenizer *tok, const char *text, size_t len, bool pro
 
 static int add_id(json_int_t id, size_t limit, int32_t **ids, size_t *n) {
     if (id < 0 || (uint64_t)id >= limit) {
-        return cli_fail(EXIT_INPUT, T("token %zu: found id %lld; expected 0 to %zu",
-                                      "第 %zu 个词元：得到编号 %lld；应为 0 到 %zu"),
+        return cli_fail(EXIT_INPUT,
+                        T("token %zu: found id %lld; expected 0 to %zu",
+                          "第 %zu 个词元：得到编号 %lld；应为 0 到 %zu"),
                         *n, (long long)id, limit ? limit - 1 : 0);
     }
     if ((*n & (*n - 1)) == 0) { /* grows at powers of two */
@@ -313,8 +331,9 @@ static int parse_json_ids(const char *text, size_t len, size_t limit, int32_t **
     const json_t *list = json_is_object(root) ? json_object_get(root, "ids") : root;
     size_t i;
     int code = EXIT_OK;
-    if (!root) code = cli_fail(EXIT_INPUT, T("ids: JSON, byte %d: %s", "编号：JSON，第 %d 字节：%s"),
-                               e.position, e.text);
+    if (!root)
+        code = cli_fail(EXIT_INPUT, T("ids: JSON, byte %d: %s", "编号：JSON，第 %d 字节：%s"),
+                        e.position, e.text);
     else if (!json_is_array(list)) {
         code = cli_fail(EXIT_INPUT, T("ids: found JSON without a list; expected {\"ids\":[...]}",
                                       "编号：JSON 中没有列表；应为 {\"ids\":[...]}"));
@@ -324,7 +343,8 @@ static int parse_json_ids(const char *text, size_t len, size_t limit, int32_t **
         if (json_is_integer(item)) {
             code = add_id(json_integer_value(item), limit, ids, n);
         } else {
-            code = cli_fail(EXIT_INPUT, T("ids: item %zu is no whole number", "编号：第 %zu 项不是整数"), i);
+            code = cli_fail(EXIT_INPUT,
+                            T("ids: item %zu is no whole number", "编号：第 %zu 项不是整数"), i);
         }
     }
     json_decref(root);
@@ -340,7 +360,8 @@ int cli_parse_ids(const char *text, size_t len, size_t limit, int32_t **ids, siz
     while (i < len) {
         char word[24];
         size_t k = 0;
-        while (i + k < len && k < sizeof word - 1 && !(text[i + k] && strchr(" \t\r\n,", text[i + k]))) {
+        while (i + k < len && k < sizeof word - 1 &&
+               !(text[i + k] && strchr(" \t\r\n,", text[i + k]))) {
             word[k] = text[i + k];
             k++;
         }
@@ -349,8 +370,10 @@ int cli_parse_ids(const char *text, size_t len, size_t limit, int32_t **ids, siz
         errno = 0;
         long long id = strtoll(word, &end, 10);
         if (*end || end != word + k || errno || k == sizeof word - 1) {
-            return cli_fail(EXIT_INPUT, T("token %zu: found '%s'; expected a whole number",
-                                          "第 %zu 个词元：得到 '%s'；应为整数"), *n, word);
+            return cli_fail(EXIT_INPUT,
+                            T("token %zu: found '%s'; expected a whole number",
+                              "第 %zu 个词元：得到 '%s'；应为整数"),
+                            *n, word);
         }
         int code = add_id(id, limit, ids, n);
         if (code) return code;
@@ -394,8 +417,8 @@ int cli_open_model(rwkv_model **out, const char *path, const model_args *a) {
     struct sigaction bus = {.sa_handler = on_bus_error};
     mapped_path = path;
     sigaction(SIGBUS, &bus, NULL);
-    if (rwkv_model_open(out, path, &o, &err) != RWKV_OK) return cli_input_error(&err, path);
-    return EXIT_OK;
+    if (rwkv_model_open(out, path, &o, &err) == RWKV_OK) return EXIT_OK;
+    return cli_input_error(&err, err.file[0] ? err.file : path); /* perhaps the vocabulary */
 }
 
 rwkv_status cli_feed(rwkv_session *s, const int32_t *ids, size_t n, rwkv_error *err) {
@@ -425,5 +448,9 @@ void cli_catch_interrupt(void) {
     sigaction(SIGINT, &a, NULL);
 }
 
-bool cli_interrupted(void) { return interrupts != 0; }
-void cli_clear_interrupt(void) { interrupts = 0; }
+bool cli_interrupted(void) {
+    return interrupts != 0;
+}
+void cli_clear_interrupt(void) {
+    interrupts = 0;
+}

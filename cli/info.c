@@ -14,7 +14,8 @@ static const option_spec *options(void) {
     static option_spec table[16];
     static const option_spec own[] = {
         {"json", 0, OPT_FLAG, &as_json, NULL, "one JSON object", "输出一个 JSON 对象", 0, 0},
-        {"tensors", 0, OPT_FLAG, &list_tensors, NULL, "list the tensors too", "同时列出所有张量", 0, 0},
+        {"tensors", 0, OPT_FLAG, &list_tensors, NULL, "list the tensors too", "同时列出所有张量", 0,
+         0},
         {0},
     };
     return cli_join(table, 16, own, cli_model_specs(&model_opts), NULL);
@@ -67,7 +68,9 @@ static json_t *text(const char *s) {
     return j;
 }
 
-static json_t *number(uint64_t v) { return json_integer((json_int_t)v); }
+static json_t *number(uint64_t v) {
+    return json_integer((json_int_t)v);
+}
 
 static json_t *tensors_json(const rwkv_model *m) {
     json_t *list = json_array();
@@ -97,17 +100,34 @@ static int print_json(const rwkv_model *m, const rwkv_info *i, const char *no_to
         json_object_set_new(share, "bytes", number(mix[k].bytes));
         json_object_set_new(types, mix[k].type, share);
     }
-    const struct { const char *key; const char *value; } strings[] = {
-        {"path", i->path}, {"name", i->name}, {"format", i->format}, {"version", i->version},
-        {"type", i->type}, {"template", i->chat}, {"isa", i->isa}, {"fingerprint", fingerprint},
+    const struct {
+        const char *key;
+        const char *value;
+    } strings[] = {
+        {"path", i->path},         {"name", i->name},
+        {"format", i->format},     {"version", i->version},
+        {"type", i->type},         {"template", i->chat},
+        {"isa", i->isa},           {"fingerprint", fingerprint},
         {"weights_hash", weights},
     };
-    const struct { const char *key; uint64_t value; } numbers[] = {
-        {"n_layer", i->n_layer}, {"n_embd", i->n_embd}, {"n_att", i->n_att}, {"n_ffn", i->n_ffn},
-        {"n_head", i->n_head}, {"head_size", i->head_size}, {"n_vocab", i->n_vocab},
-        {"n_threads", i->n_threads}, {"n_params", i->n_params}, {"file_bytes", i->file_bytes},
-        {"weight_bytes", i->weight_bytes}, {"copied_bytes", i->copied_bytes},
-        {"state_bytes", i->state_bytes}, {"session_bytes", i->session_bytes},
+    const struct {
+        const char *key;
+        uint64_t value;
+    } numbers[] = {
+        {"n_layer", i->n_layer},
+        {"n_embd", i->n_embd},
+        {"n_att", i->n_att},
+        {"n_ffn", i->n_ffn},
+        {"n_head", i->n_head},
+        {"head_size", i->head_size},
+        {"n_vocab", i->n_vocab},
+        {"n_threads", i->n_threads},
+        {"n_params", i->n_params},
+        {"file_bytes", i->file_bytes},
+        {"weight_bytes", i->weight_bytes},
+        {"copied_bytes", i->copied_bytes},
+        {"state_bytes", i->state_bytes},
+        {"session_bytes", i->session_bytes},
         {"memory_bytes", memory_needed(i)},
     };
     for (size_t k = 0; k < sizeof strings / sizeof *strings; k++) {
@@ -147,8 +167,10 @@ static void print_params(uint64_t n) {
     const char *unit = n >= 1000000000 ? "B" : n >= 1000000 ? "M" : "";
     double scale = n >= 1000000000 ? 1e9 : n >= 1000000 ? 1e6 : 1;
     label(T("parameters", "参数"));
-    if (*unit) printf("%.3g %s (%llu)\n", (double)n / scale, unit, (unsigned long long)n);
-    else printf("%llu\n", (unsigned long long)n);
+    if (*unit)
+        printf("%.3g %s (%llu)\n", (double)n / scale, unit, (unsigned long long)n);
+    else
+        printf("%llu\n", (unsigned long long)n);
 }
 
 static void print_types(const rwkv_model *m) {
@@ -157,8 +179,8 @@ static void print_types(const rwkv_model *m) {
     size_t n = type_mix(m, mix, 40);
     for (size_t k = 0; k < n; k++) {
         label(k == 0 ? T("types", "类型") : "");
-        printf("%-6s %9s  %zu %s\n", mix[k].type, cli_human_bytes(mix[k].bytes, human), mix[k].tensors,
-               T("tensors", "个张量"));
+        printf("%-6s %9s  %zu %s\n", mix[k].type, cli_human_bytes(mix[k].bytes, human),
+               mix[k].tensors, T("tensors", "个张量"));
     }
 }
 
@@ -191,8 +213,8 @@ static void print_text(const rwkv_model *m, const rwkv_info *i, const char *no_t
     cli_put_text(stdout, i->path, strlen(i->path));
     printf("  (%s)\n", i->format);
     label(T("shape", "形状"));
-    printf(T("%u layers, width %u, attention %u, FFN %u, ", "%u 层，宽 %u，注意力 %u，FFN %u，"), i->n_layer,
-           i->n_embd, i->n_att, i->n_ffn);
+    printf(T("%u layers, width %u, attention %u, FFN %u, ", "%u 层，宽 %u，注意力 %u，FFN %u，"),
+           i->n_layer, i->n_embd, i->n_att, i->n_ffn);
     if (i->n_head) {
         printf(T("%u heads of %u, ", "%u 个头 × %u，"), i->n_head, i->head_size);
     }
@@ -201,10 +223,14 @@ static void print_text(const rwkv_model *m, const rwkv_info *i, const char *no_t
     print_types(m);
     bytes_line(T("file size", "文件大小"), i->file_bytes, "");
     bytes_line(T("weights", "权重"), i->weight_bytes, T("mapped from the file", "从文件映射"));
-    bytes_line(T("private", "私有内存"), i->copied_bytes, T("vectors and workspace", "向量与工作区"));
-    bytes_line(T("state", "状态"), i->state_bytes, T("float32, any length of text", "float32，与文本长度无关"));
-    bytes_line(T("per session", "每个会话"), i->session_bytes, T("state and logits", "状态与 logits"));
-    bytes_line(T("memory needed", "所需内存"), memory_needed(i), T("with one session", "含一个会话"));
+    bytes_line(T("private", "私有内存"), i->copied_bytes,
+               T("vectors and workspace", "向量与工作区"));
+    bytes_line(T("state", "状态"), i->state_bytes,
+               T("float32, any length of text", "float32，与文本长度无关"));
+    bytes_line(T("per session", "每个会话"), i->session_bytes,
+               T("state and logits", "状态与 logits"));
+    bytes_line(T("memory needed", "所需内存"), memory_needed(i),
+               T("with one session", "含一个会话"));
     label(T("template", "对话模板"));
     printf("%s\n", i->chat);
     label(T("tokenizer", "分词器"));
@@ -231,7 +257,8 @@ static int run(int argc, char **argv) {
     bool helped;
     int code = cli_parse("info", options(), argc, argv, &n, &helped);
     if (code || helped) return code;
-    if (n != 1) return cli_fail(EXIT_USAGE, T("info: expected one MODEL file", "info：需要一个模型文件"));
+    if (n != 1)
+        return cli_fail(EXIT_USAGE, T("info: expected one MODEL file", "info：需要一个模型文件"));
     model_opts.force = true; /* a file too large to run can still be described */
     code = cli_open_model(&model, argv[1], &model_opts);
     if (code) return code;
@@ -247,8 +274,12 @@ static int run(int argc, char **argv) {
 }
 
 const command cmd_info = {
-    "info", "MODEL [--json] [--tensors]", "show what a model file holds and needs",
-    "显示模型文件的内容与需求", run, options,
+    "info",
+    "MODEL [--json] [--tensors]",
+    "show what a model file holds and needs",
+    "显示模型文件的内容与需求",
+    run,
+    options,
     "The fingerprint is the same for every format and quantization of one model; the weights hash\n"
     "tells them apart.",
     "同一模型的各种格式与量化具有相同的指纹；权重哈希用于区分它们。",

@@ -6,7 +6,7 @@
 #include <string.h>
 
 const command *const cli_commands[] = {
-    &cmd_chat, &cmd_run,    &cmd_info,       &cmd_convert, &cmd_quantize,
+    &cmd_chat,     &cmd_run,    &cmd_info,       &cmd_convert, &cmd_quantize,
     &cmd_tokenize, &cmd_logits, &cmd_perplexity, &cmd_help,    NULL,
 };
 
@@ -21,11 +21,15 @@ int cli_unknown_command(const char *name) {
     nearest n = {0};
     for (size_t i = 0; cli_commands[i]; i++) cli_nearest(&n, name, cli_commands[i]->name);
     if (n.best) {
-        return cli_fail(EXIT_USAGE, T("unknown command '%s'; did you mean rwkv %s?",
-                                      "未知命令 '%s'；是否想用 rwkv %s？"), name, n.best);
+        return cli_fail(
+            EXIT_USAGE,
+            T("unknown command '%s'; did you mean rwkv %s?", "未知命令 '%s'；是否想用 rwkv %s？"),
+            name, n.best);
     }
-    return cli_fail(EXIT_USAGE, T("unknown command '%s'; rwkv help lists them",
-                                  "未知命令 '%s'；rwkv help 列出所有命令"), name);
+    return cli_fail(
+        EXIT_USAGE,
+        T("unknown command '%s'; rwkv help lists them", "未知命令 '%s'；rwkv help 列出所有命令"),
+        name);
 }
 
 static int dispatch(int argc, char **argv) {

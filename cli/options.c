@@ -58,9 +58,11 @@ const option_spec *cli_join(option_spec *out, size_t cap, ...) {
 
 /* ------------------------------------------------------------------ one option */
 
-static int bad_value(const char *cmd, const option_spec *o, const char *value, const char *expected) {
-    return cli_fail(EXIT_USAGE, T("%s: --%s: found '%s'; expected %s", "%s：--%s：得到 '%s'；应为 %s"),
-                    cmd, o->name, value, expected);
+static int bad_value(const char *cmd, const option_spec *o, const char *value,
+                     const char *expected) {
+    return cli_fail(EXIT_USAGE,
+                    T("%s: --%s: found '%s'; expected %s", "%s：--%s：得到 '%s'；应为 %s"), cmd,
+                    o->name, value, expected);
 }
 
 static int bad_range(const char *cmd, const option_spec *o, const char *value) {
@@ -106,8 +108,10 @@ static int set_option(const char *cmd, const option_spec *o, const char *value) 
     case OPT_STRINGS: {
         opt_list *list = o->target;
         if (list->n == N_OF(list->items)) {
-            return cli_fail(EXIT_USAGE, T("%s: --%s may be given at most %zu times",
-                                          "%s：--%s 最多可给出 %zu 次"), cmd, o->name, list->n);
+            return cli_fail(
+                EXIT_USAGE,
+                T("%s: --%s may be given at most %zu times", "%s：--%s 最多可给出 %zu 次"), cmd,
+                o->name, list->n);
         }
         list->items[list->n++] = value;
         return EXIT_OK;
@@ -125,7 +129,9 @@ static int set_option(const char *cmd, const option_spec *o, const char *value) 
 /* ------------------------------------------------------------------ parser */
 
 static const char *language_name, *progress_mode;
-const char *cli_progress_mode(void) { return progress_mode ? progress_mode : "auto"; }
+const char *cli_progress_mode(void) {
+    return progress_mode ? progress_mode : "auto";
+}
 
 static const option_spec common_options[] = {
     {"lang", 0, OPT_STRING, &language_name, "LANG", "language of messages: en or zh",
@@ -135,7 +141,9 @@ static const option_spec common_options[] = {
     {"help", 'h', OPT_FLAG, NULL, NULL, "show this help", "显示本帮助", 0, 0},
     {0},
 };
-const option_spec *cli_common_specs(void) { return common_options; }
+const option_spec *cli_common_specs(void) {
+    return common_options;
+}
 
 static int check_common(const char *cmd) {
     if (language_name) {
@@ -184,13 +192,15 @@ static int unknown_option(const char *cmd, const option_spec *specs, const char 
     }
     for (const option_spec *o = common_options; o->name; o++) cli_nearest(&n, name, o->name);
     if (n.best) {
-        return cli_fail(EXIT_USAGE, T("%s: unknown option '%.*s'; did you mean --%s?",
-                                      "%s：未知选项 '%.*s'；是否想用 --%s？"),
+        return cli_fail(EXIT_USAGE,
+                        T("%s: unknown option '%.*s'; did you mean --%s?",
+                          "%s：未知选项 '%.*s'；是否想用 --%s？"),
                         cmd, (int)len, arg, n.best);
     }
-    return cli_fail(EXIT_USAGE, T("%s: unknown option '%.*s'; see rwkv help %s",
-                                  "%s：未知选项 '%.*s'；参见 rwkv help %s"),
-                    cmd, (int)len, arg, cmd);
+    return cli_fail(
+        EXIT_USAGE,
+        T("%s: unknown option '%.*s'; see rwkv help %s", "%s：未知选项 '%.*s'；参见 rwkv help %s"),
+        cmd, (int)len, arg, cmd);
 }
 
 /* Finds the option that `arg` (with its dashes) names. *value is what follows '=' or a letter, or
@@ -243,8 +253,8 @@ int cli_parse(const char *cmd, const option_spec *specs, int argc, char **argv, 
         }
         if (!value) value = ++i < argc ? argv[i] : NULL;
         if (!value) {
-            return cli_fail(EXIT_USAGE, T("%s: --%s needs a value: %s", "%s：--%s 需要一个值：%s"), cmd,
-                            o->name, o->value);
+            return cli_fail(EXIT_USAGE, T("%s: --%s needs a value: %s", "%s：--%s 需要一个值：%s"),
+                            cmd, o->name, o->value);
         }
         int code = set_option(cmd, o, value);
         if (code) return code;
@@ -269,8 +279,8 @@ const option_spec *cli_model_specs(model_args *a) {
          "线程数；默认每个物理核一个", 1, 1024},
         {"isa", 0, OPT_STRING, &a->isa, "NAME", "kernels: scalar, avx2 ...; default: the best",
          "计算内核：scalar、avx2……；默认最优", 0, 0},
-        {"no-mmap", 0, OPT_FLAG, &a->no_mmap, NULL, "read the file into memory instead of mapping it",
-         "把文件读入内存，而不是映射", 0, 0},
+        {"no-mmap", 0, OPT_FLAG, &a->no_mmap, NULL,
+         "read the file into memory instead of mapping it", "把文件读入内存，而不是映射", 0, 0},
         {"check", 0, OPT_FLAG, &a->check, NULL, "look at every weight; refuse NaN and infinity",
          "检查每个权重；拒绝 NaN 和无穷大", 0, 0},
         {"force", 0, OPT_FLAG, &a->force, NULL, "load even if memory seems too small",
@@ -302,19 +312,23 @@ const option_spec *cli_sampling_specs(sampling_args *a) {
          "去掉低于最大概率 X 倍的词元；0：关闭", 0, 1},
         {"typical", 0, OPT_FLOAT, &h->typical_p, "X", "locally typical sampling; 1: off",
          "局部典型采样；1：关闭", 0, 1},
-        {"presence", 0, OPT_FLOAT, &h->presence, "X", "penalty once for every token generated before",
-         "存在惩罚：对已生成的词元各减一次", -100, 100},
+        {"presence", 0, OPT_FLOAT, &h->presence, "X",
+         "penalty once for every token generated before", "存在惩罚：对已生成的词元各减一次", -100,
+         100},
         {"frequency", 0, OPT_FLOAT, &h->frequency, "X", "penalty times the token's count",
          "频率惩罚：乘以词元次数", -100, 100},
         {"decay", 0, OPT_FLOAT, &h->penalty_decay, "X", "counts shrink by this each step; 1: never",
          "每步次数的衰减系数；1：不衰减", 0, 1},
-        {"repeat-penalty", 0, OPT_FLOAT, &h->repeat_penalty, "X", "divides logits of seen tokens; 1: off",
-         "已出现词元的 logit 除以此值；1：关闭", 0.01, 100},
-        {"mirostat", 0, OPT_UINT, &h->mirostat, "N", "2: mirostat 2.0 instead of truncation; 0: off",
-         "2：用 mirostat 2.0 代替截断；0：关闭", 0, 2},
+        {"repeat-penalty", 0, OPT_FLOAT, &h->repeat_penalty, "X",
+         "divides logits of seen tokens; 1: off", "已出现词元的 logit 除以此值；1：关闭", 0.01,
+         100},
+        {"mirostat", 0, OPT_UINT, &h->mirostat, "N",
+         "2: mirostat 2.0 instead of truncation; 0: off", "2：用 mirostat 2.0 代替截断；0：关闭", 0,
+         2},
         {"tau", 0, OPT_FLOAT, &h->mirostat_tau, "X", "mirostat's surprise in bits",
          "mirostat 的目标惊异度（比特）", 0, 100},
-        {"eta", 0, OPT_FLOAT, &h->mirostat_eta, "X", "mirostat's learning rate", "mirostat 的学习率", 0, 10},
+        {"eta", 0, OPT_FLOAT, &h->mirostat_eta, "X", "mirostat's learning rate",
+         "mirostat 的学习率", 0, 10},
         {"seed", 0, OPT_STRING, &a->seed, "N", "same seed, same text; default: a new one",
          "相同种子得到相同文本；默认每次不同", 0, 0},
         {"order", 0, OPT_STRING, &a->order, "NAME",
@@ -328,10 +342,18 @@ const option_spec *cli_sampling_specs(sampling_args *a) {
     };
     _Static_assert(N_OF(table) == N_OF(specs), "table has room for every row");
     memset(a, 0, sizeof *a);
-    a->how = (rwkv_sampling){.temperature = NAN, .top_p = NAN, .top_k = UINT32_MAX, .min_p = NAN,
-                             .typical_p = NAN, .presence = NAN, .frequency = NAN,
-                             .penalty_decay = NAN, .repeat_penalty = NAN, .mirostat = UINT32_MAX,
-                             .mirostat_tau = NAN, .mirostat_eta = NAN};
+    a->how = (rwkv_sampling){.temperature = NAN,
+                             .top_p = NAN,
+                             .top_k = UINT32_MAX,
+                             .min_p = NAN,
+                             .typical_p = NAN,
+                             .presence = NAN,
+                             .frequency = NAN,
+                             .penalty_decay = NAN,
+                             .repeat_penalty = NAN,
+                             .mirostat = UINT32_MAX,
+                             .mirostat_tau = NAN,
+                             .mirostat_eta = NAN};
     memcpy(table, specs, sizeof specs);
     return table;
 }
@@ -344,8 +366,10 @@ static int unknown_preset(const char *name) {
         size_t used = strlen(list);
         snprintf(list + used, sizeof list - used, " %s", rwkv_sampling_preset_name(i));
     }
-    return cli_fail(EXIT_USAGE, T("--preset: found '%s'; expected one of:%s",
-                                  "--preset：得到 '%s'；应为其中之一：%s"), name, list);
+    return cli_fail(
+        EXIT_USAGE,
+        T("--preset: found '%s'; expected one of:%s", "--preset：得到 '%s'；应为其中之一：%s"),
+        name, list);
 }
 
 static int add_bias(sampling_args *a, int32_t id, float bias) {
@@ -360,19 +384,23 @@ static int read_bias(sampling_args *a, const char *text, uint32_t n_vocab) {
     errno = 0;
     unsigned long id = strtoul(text, &end, 10);
     float x = *end == '=' ? strtof(end + 1, &end2) : NAN;
-    if (errno || end == text || *text == '-' || isnan(x) || end2 == end + 1 ||
-        *end2 || x == INFINITY) {
-        return cli_fail(EXIT_USAGE, T("--bias: found '%s'; expected ID=NUMBER",
-                                      "--bias：得到 '%s'；应为 编号=数"), text);
+    if (errno || end == text || *text == '-' || isnan(x) || end2 == end + 1 || *end2 ||
+        x == INFINITY) {
+        return cli_fail(
+            EXIT_USAGE,
+            T("--bias: found '%s'; expected ID=NUMBER", "--bias：得到 '%s'；应为 编号=数"), text);
     }
     if (id >= n_vocab) {
-        return cli_fail(EXIT_USAGE, T("--bias: found id %lu; expected less than %u",
-                                      "--bias：得到编号 %lu；应小于 %u"), id, n_vocab);
+        return cli_fail(
+            EXIT_USAGE,
+            T("--bias: found id %lu; expected less than %u", "--bias：得到编号 %lu；应小于 %u"), id,
+            n_vocab);
     }
     return add_bias(a, (int32_t)id, x);
 }
 
-static int read_ban(sampling_args *a, const char *text, const rwkv_tokenizer *tok, uint32_t n_vocab) {
+static int read_ban(sampling_args *a, const char *text, const rwkv_tokenizer *tok,
+                    uint32_t n_vocab) {
     char *end;
     int32_t id;
     size_t n;
@@ -381,8 +409,10 @@ static int read_ban(sampling_args *a, const char *text, const rwkv_tokenizer *to
     unsigned long number = strtoul(text, &end, 10);
     if (*text >= '0' && *text <= '9' && !*end && !errno) {
         if (number < n_vocab) return add_bias(a, (int32_t)number, -INFINITY);
-        return cli_fail(EXIT_USAGE, T("--ban: found id %lu; expected less than %u",
-                                      "--ban：得到编号 %lu；应小于 %u"), number, n_vocab);
+        return cli_fail(
+            EXIT_USAGE,
+            T("--ban: found id %lu; expected less than %u", "--ban：得到编号 %lu；应小于 %u"),
+            number, n_vocab);
     }
     if (!tok) {
         return cli_fail(EXIT_USAGE, T("--ban: text needs a vocabulary; give an id",
@@ -391,8 +421,10 @@ static int read_ban(sampling_args *a, const char *text, const rwkv_tokenizer *to
     rwkv_status st = rwkv_encode(tok, text, strlen(text), 0, &id, 1, &n, &err);
     if (st != RWKV_OK && st != RWKV_E_SPACE) return cli_error(&err);
     if (n != 1) {
-        return cli_fail(EXIT_USAGE, T("--ban: '%s' is %zu tokens, not one; ban them by id",
-                                      "--ban：'%s' 是 %zu 个词元而非一个；请按编号禁用"), text, n);
+        return cli_fail(EXIT_USAGE,
+                        T("--ban: '%s' is %zu tokens, not one; ban them by id",
+                          "--ban：'%s' 是 %zu 个词元而非一个；请按编号禁用"),
+                        text, n);
     }
     return add_bias(a, id, -INFINITY);
 }
@@ -401,7 +433,8 @@ static int read_seed(sampling_args *a) {
     if (!a->seed) {
         struct timespec now;
         clock_gettime(CLOCK_REALTIME, &now);
-        a->how.seed = ((uint64_t)now.tv_sec << 30 ^ (uint64_t)now.tv_nsec) ^ (uint64_t)getpid() << 40;
+        a->how.seed = ((uint64_t)now.tv_sec << 30 ^ (uint64_t)now.tv_nsec) ^ (uint64_t)getpid()
+                                                                                 << 40;
         return EXIT_OK;
     }
     const option_spec o = {"seed", 0, OPT_U64, &a->how.seed, "N", NULL, NULL, 0, 0};
@@ -431,20 +464,25 @@ int cli_sampling_resolve(sampling_args *a, const char *preset, const rwkv_tokeni
     if (given.top_k != UINT32_MAX) h->top_k = given.top_k;
     if (given.mirostat != UINT32_MAX) h->mirostat = given.mirostat;
     if (h->mirostat == 1) {
-        return cli_fail(EXIT_USAGE, T("--mirostat: found 1; expected 0 or 2", "--mirostat：得到 1；应为 0 或 2"));
+        return cli_fail(EXIT_USAGE, T("--mirostat: found 1; expected 0 or 2",
+                                      "--mirostat：得到 1；应为 0 或 2"));
     }
     if (a->order) {
         bool reference = strcmp(a->order, "reference") == 0;
         if (!reference && strcmp(a->order, "temperature")) {
-            return cli_fail(EXIT_USAGE, T("--order: found '%s'; expected reference or temperature",
-                                          "--order：得到 '%s'；应为 reference 或 temperature"), a->order);
+            return cli_fail(EXIT_USAGE,
+                            T("--order: found '%s'; expected reference or temperature",
+                              "--order：得到 '%s'；应为 reference 或 temperature"),
+                            a->order);
         }
         h->order = reference ? RWKV_ORDER_REFERENCE : RWKV_ORDER_TEMPERATURE;
     }
     int code = read_seed(a);
     h->bias = a->entries;
     h->n_bias = 0;
-    for (size_t i = 0; code == EXIT_OK && i < a->bias.n; i++) code = read_bias(a, a->bias.items[i], n_vocab);
-    for (size_t i = 0; code == EXIT_OK && i < a->ban.n; i++) code = read_ban(a, a->ban.items[i], tok, n_vocab);
+    for (size_t i = 0; code == EXIT_OK && i < a->bias.n; i++)
+        code = read_bias(a, a->bias.items[i], n_vocab);
+    for (size_t i = 0; code == EXIT_OK && i < a->ban.n; i++)
+        code = read_ban(a, a->ban.items[i], tok, n_vocab);
     return code;
 }

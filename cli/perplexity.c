@@ -1,8 +1,10 @@
-/* perplexity.c - rwkv perplexity: how well a model predicts a text, of any length, in constant memory.
+/* perplexity.c - rwkv perplexity: how well a model predicts a text, of any length, in constant
+ * memory.
  *
  *     file -> window of bytes -> tokens that are final -> logits -> sum of -log p
  *
- * A window is cut only where the tokens before the cut are those of the whole text: see safe_length.
+ * A window is cut only where the tokens before the cut are those of the whole text: see
+ * safe_length.
  */
 #include "cli.h"
 
@@ -24,7 +26,8 @@ static const option_spec *options(void) {
     static const option_spec own[] = {
         {"json", 0, OPT_FLAG, &as_json, NULL, "one JSON object", "输出一个 JSON 对象", 0, 0},
         {"limit", 'n', OPT_U64, &limit, "N", "score at most N tokens", "最多计入 N 个词元", 0, 0},
-        {"bos", 0, OPT_FLAG, &bos, NULL, "feed the end-of-text token first, and score the first token",
+        {"bos", 0, OPT_FLAG, &bos, NULL,
+         "feed the end-of-text token first, and score the first token",
          "先输入文本结束符，并计入第一个词元", 0, 0},
         {0},
     };
@@ -37,11 +40,11 @@ typedef struct token_stream {
     const rwkv_tokenizer *t;
     FILE *in;
     const char *path;
-    size_t longest;  /* bytes of the longest token; 0: the vocabulary is BPE */
-    char *window;    /* bytes that are read but not yet given out as tokens */
+    size_t longest; /* bytes of the longest token; 0: the vocabulary is BPE */
+    char *window;   /* bytes that are read but not yet given out as tokens */
     size_t len, cap;
     bool eof;
-    int32_t *ids;    /* the tokens given out */
+    int32_t *ids; /* the tokens given out */
     size_t ids_cap;
 } token_stream;
 
@@ -55,9 +58,9 @@ static size_t longest_token(const rwkv_tokenizer *t) {
     return longest;
 }
 
-/* BPE: words are cut before a blank that follows something else, and neither NFC nor a merge crosses
- * that place. The byte before must surely be no blank: visible ASCII, or the end of a character from
- * U+4000 on (all of Unicode's blanks are below). 0: no such place. */
+/* BPE: words are cut before a blank that follows something else, and neither NFC nor a merge
+ * crosses that place. The byte before must surely be no blank: visible ASCII, or the end of a
+ * character from U+4000 on (all of Unicode's blanks are below). 0: no such place. */
 static size_t last_word_end(const char *s, size_t n) {
     for (size_t i = n; i-- > 1;) {
         if (s[i] != ' ' && s[i] != '\n') continue;
@@ -70,7 +73,8 @@ static size_t last_word_end(const char *s, size_t n) {
 }
 
 /* How many of the n tokens are those of the whole text, and the bytes that they spell. Greedy
- * matching looks at most `longest` bytes ahead, so a token is final when that many were in sight. */
+ * matching looks at most `longest` bytes ahead, so a token is final when that many were in sight.
+ */
 static size_t final_tokens(const token_stream *s, size_t n, size_t *bytes) {
     size_t i = 0, len;
     *bytes = 0;
@@ -145,8 +149,9 @@ static double surprise(const float *logits, size_t n, int32_t id) {
 }
 
 /* Feeds n <= ROWS ids and adds the surprise of each, given the logits before it. */
-static rwkv_status add_tokens(rwkv_session *s, const rwkv_tokenizer *t, const int32_t *ids, size_t n,
-                              size_t n_vocab, float *rows, score *total, rwkv_error *err) {
+static rwkv_status add_tokens(rwkv_session *s, const rwkv_tokenizer *t, const int32_t *ids,
+                              size_t n, size_t n_vocab, float *rows, score *total,
+                              rwkv_error *err) {
     size_t len;
     double nats = surprise(rwkv_session_logits(s), n_vocab, ids[0]);
     rwkv_status st = rwkv_session_eval_all(s, ids, n, rows, err);
@@ -184,7 +189,11 @@ static int measure(token_stream *in, rwkv_session *s, size_t n_vocab, uint64_t s
             rwkv_status st = add_tokens(s, in->t, in->ids + done, k, n_vocab, rows, total, &err);
             if (st != RWKV_OK) return cli_error(&err);
             done += k;
-            cli_progress(T("Scoring", "计算"), fed + bytes * done / n, size, "B");
+            if (limit) {
+                cli_progress(T("Scoring", "计算"), total->tokens, limit, T("tokens", "词元"));
+            } else {
+                cli_progress(T("Scoring", "计算"), fed + bytes * done / n, size, "B");
+            }
         }
         fed += bytes;
     }
@@ -204,7 +213,8 @@ static int print_score(const score *total) {
         json_decref(o);
         return failed ? EXIT_SYSTEM : EXIT_OK;
     }
-    printf(T("%llu tokens, %llu bytes\nbits per token  %.4f\nbits per byte   %.4f\nperplexity      %.4f\n",
+    printf(T("%llu tokens, %llu bytes\nbits per token  %.4f\nbits per byte   %.4f\nperplexity      "
+             "%.4f\n",
              "%llu 个词元，%llu 字节\n每词元比特  %.4f\n每字节比特  %.4f\n困惑度      %.4f\n"),
            (unsigned long long)total->tokens, (unsigned long long)total->bytes, per_token, per_byte,
            perplexity);
@@ -243,8 +253,10 @@ static int score_file(rwkv_model *model, const rwkv_tokenizer *t, const char *pa
     }
     cli_progress(NULL, 0, 0, NULL);
     if (code == EXIT_OK && total.tokens == 0 && !cli_interrupted()) {
-        code = cli_fail(EXIT_INPUT, T("%s: found no token to predict; expected at least two",
-                                      "%s：没有可预测的词元；至少需要两个"), path);
+        code = cli_fail(EXIT_INPUT,
+                        T("%s: found no token to predict; expected at least two",
+                          "%s：没有可预测的词元；至少需要两个"),
+                        path);
     } else if (code == EXIT_OK && total.tokens > 0) {
         code = print_score(&total);
     }
@@ -265,7 +277,8 @@ static int run(int argc, char **argv) {
     int code = cli_parse("perplexity", options(), argc, argv, &n, &helped);
     if (code || helped) return code;
     if (n != 2) {
-        return cli_fail(EXIT_USAGE, T("perplexity: expected MODEL FILE", "perplexity：需要模型与文本文件"));
+        return cli_fail(EXIT_USAGE,
+                        T("perplexity: expected MODEL FILE", "perplexity：需要模型与文本文件"));
     }
     cli_catch_interrupt();
     code = cli_open_model(&model, argv[1], &model_opts);
@@ -284,11 +297,17 @@ static int run(int argc, char **argv) {
 }
 
 const command cmd_perplexity = {
-    "perplexity", "MODEL FILE [OPTIONS]", "measure how well a model predicts a text",
-    "衡量模型对文本的预测能力", run, options,
+    "perplexity",
+    "MODEL FILE [OPTIONS]",
+    "measure how well a model predicts a text",
+    "衡量模型对文本的预测能力",
+    run,
+    options,
     "FILE may be - for stdin, and of any length: memory stays constant. The text is one sequence.\n"
-    "Its first token has no context and is not scored; with --bos the end-of-text token (0) is fed\n"
-    "before it and all tokens are scored. Bits per byte divides by the bytes of the scored tokens.\n"
+    "Its first token has no context and is not scored; with --bos the end-of-text token (0) is "
+    "fed\n"
+    "before it and all tokens are scored. Bits per byte divides by the bytes of the scored "
+    "tokens.\n"
     "Ctrl-C prints the result so far.",
     "文件可为 -（标准输入），长度不限：内存占用恒定。全文作为一个序列。\n"
     "第一个词元没有上文，不计入；使用 --bos 时先输入文本结束符（0），所有词元均计入。\n"

@@ -23,7 +23,8 @@ static const option_spec *options(void) {
          "要续写的文本；默认读取标准输入", 0, 0},
         {"file", 'f', OPT_STRING, &prompt_file, "FILE", "read the text from a file",
          "从文件读取文本", 0, 0},
-        {"escapes", 'e', OPT_FLAG, &escapes, NULL, "\\n \\t \\\\ \\xNN in -p and --stop are escapes",
+        {"escapes", 'e', OPT_FLAG, &escapes, NULL,
+         "\\n \\t \\\\ \\xNN in -p and --stop are escapes",
          "-p 与 --stop 中的 \\n \\t \\\\ \\xNN 为转义", 0, 0},
         {"tokens", 'n', OPT_U64, &max_tokens, "N", "at most N tokens, default 256; 0: only read",
          "最多 N 个词元，默认 256；0：只读取", 0, 0},
@@ -32,22 +33,28 @@ static const option_spec *options(void) {
         {"ignore-end", 0, OPT_FLAG, &ignore_end, NULL, "go on after the end-of-text token",
          "遇到文本结束符后继续", 0, 0},
         {"echo", 0, OPT_FLAG, &echo, NULL, "print the prompt first", "先输出提示文本", 0, 0},
-        {"json", 0, OPT_FLAG, &as_json, NULL, "one JSON object per line", "每行输出一个 JSON 对象", 0, 0},
-        {"stats", 0, OPT_FLAG, &stats, NULL, "speed and counts on stderr", "在 stderr 显示速度与数量", 0, 0},
+        {"json", 0, OPT_FLAG, &as_json, NULL, "one JSON object per line", "每行输出一个 JSON 对象",
+         0, 0},
+        {"stats", 0, OPT_FLAG, &stats, NULL, "speed and counts on stderr",
+         "在 stderr 显示速度与数量", 0, 0},
         {"render", 0, OPT_FLAG, &render, NULL, "print the prompt's ids and stop",
          "输出提示的词元编号后退出", 0, 0},
-        {"state", 0, OPT_STRING, &state_in, "FILE", "continue from this state", "从此状态继续", 0, 0},
+        {"state", 0, OPT_STRING, &state_in, "FILE", "continue from this state", "从此状态继续", 0,
+         0},
         {"save-state", 0, OPT_STRING, &state_out, "FILE", "keep the state afterwards",
          "结束后保存状态", 0, 0},
         {0},
     };
-    return cli_join(table, 48, own, cli_sampling_specs(&sampling), cli_model_specs(&model_opts), NULL);
+    return cli_join(table, 48, own, cli_sampling_specs(&sampling), cli_model_specs(&model_opts),
+                    NULL);
 }
 
 /* ------------------------------------------------------------------ prompt */
 
 static int hex_digit(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
+    return c >= '0' && c <= '9'                     ? c - '0'
+           : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+                                                    : -1;
 }
 
 /* In place; an unknown escape stays as it is. Returns the new length. */
@@ -88,13 +95,16 @@ static int read_prompt(char **text, size_t *len) {
             *len = 0;
             return *text ? EXIT_OK : EXIT_SYSTEM;
         }
-        fputs(T("Type the text to continue; Ctrl-D ends it.\n", "请输入要续写的文本；按 Ctrl-D 结束。\n"), stderr);
+        fputs(T("Type the text to continue; Ctrl-D ends it.\n",
+                "请输入要续写的文本；按 Ctrl-D 结束。\n"),
+              stderr);
     }
     return cli_read_input(prompt_file ? prompt_file : "-", text, len);
 }
 
 /* A text without any token begins where documents begin: after an end-of-text token. */
-static int prompt_ids(const rwkv_tokenizer *t, const char *text, size_t len, int32_t **ids, size_t *n) {
+static int prompt_ids(const rwkv_tokenizer *t, const char *text, size_t len, int32_t **ids,
+                      size_t *n) {
     int code = cli_encode(t, text, len, true, ids, n);
     if (code || *n || state_in) return code;
     if (rwkv_tokenizer_end(t) < 0) {
@@ -128,8 +138,8 @@ static bool on_text(void *user, const char *text, size_t n) {
     }
     size_t len;
     char *valid = cli_valid_utf8(text, n, &len);
-    int code = print_json(json_pack("{s:s, s:s%}", "event", "text", "text", valid ? valid : "",
-                                    valid ? len : 0));
+    int code = print_json(
+        json_pack("{s:s, s:s%}", "event", "text", "text", valid ? valid : "", valid ? len : 0));
     free(valid);
     return code == EXIT_OK;
 }
@@ -140,28 +150,32 @@ typedef struct timing {
     double prompt_seconds, seconds;
 } timing;
 
-static double rate(double n, double seconds) { return seconds > 0 ? n / seconds : 0; }
+static double rate(double n, double seconds) {
+    return seconds > 0 ? n / seconds : 0;
+}
 
 static void print_end(const timing *t, finish f) {
     double prompt_rate = rate((double)t->prompt_tokens, t->prompt_seconds);
     double token_rate = rate((double)t->tokens, t->seconds);
     if (as_json) {
-        print_json(json_pack("{s:s, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:I}", "event", "finish", "reason",
-                             cli_finish_name(f), "prompt_tokens", (json_int_t)t->prompt_tokens, "tokens",
-                             (json_int_t)t->tokens, "prompt_seconds", t->prompt_seconds, "seconds",
-                             t->seconds, "prompt_tokens_per_second", prompt_rate, "tokens_per_second",
+        print_json(json_pack("{s:s, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:I}", "event", "finish",
+                             "reason", cli_finish_name(f), "prompt_tokens",
+                             (json_int_t)t->prompt_tokens, "tokens", (json_int_t)t->tokens,
+                             "prompt_seconds", t->prompt_seconds, "seconds", t->seconds,
+                             "prompt_tokens_per_second", prompt_rate, "tokens_per_second",
                              token_rate, "seed", (json_int_t)sampling.how.seed));
     } else if (isatty(STDOUT_FILENO)) {
         putchar('\n');
     }
     fflush(stdout);
     if (!stats) return;
-    fprintf(stderr, T("prompt  %zu tokens  %.2f s  %.1f tokens/s\nanswer  %llu tokens  %.2f s  "
-                      "%.1f tokens/s  (%s)\nseed    %llu\n",
-                      "提示  %zu 个词元  %.2f 秒  %.1f 词元/秒\n回答  %llu 个词元  %.2f 秒  "
-                      "%.1f 词元/秒（%s）\n种子  %llu\n"),
-            t->prompt_tokens, t->prompt_seconds, prompt_rate, (unsigned long long)t->tokens, t->seconds,
-            token_rate, cli_finish_name(f), (unsigned long long)sampling.how.seed);
+    fprintf(stderr,
+            T("prompt  %zu tokens  %.2f s  %.1f tokens/s\nanswer  %llu tokens  %.2f s  "
+              "%.1f tokens/s  (%s)\nseed    %llu\n",
+              "提示  %zu 个词元  %.2f 秒  %.1f 词元/秒\n回答  %llu 个词元  %.2f 秒  "
+              "%.1f 词元/秒（%s）\n种子  %llu\n"),
+            t->prompt_tokens, t->prompt_seconds, prompt_rate, (unsigned long long)t->tokens,
+            t->seconds, token_rate, cli_finish_name(f), (unsigned long long)sampling.how.seed);
 }
 
 /* ------------------------------------------------------------------ state files */
@@ -176,8 +190,10 @@ static int load_state(rwkv_session *s) {
     if (rwkv_session_load(s, blob, len, &info, &err) != RWKV_OK) {
         code = cli_fail(EXIT_INPUT, "%s: %s", state_in, err.message);
     } else if (info.other_weights) {
-        cli_fail(0, T("warning: %s was made with other weights of the same model",
-                      "警告：%s 由同一模型的另一种权重生成"), state_in);
+        cli_fail(0,
+                 T("warning: %s was made with other weights of the same model",
+                   "警告：%s 由同一模型的另一种权重生成"),
+                 state_in);
     }
     free(blob);
     return code;
@@ -213,7 +229,8 @@ static int complete(generation *g, const char *text, size_t len) {
     if (st != RWKV_OK) return cli_error(&err);
     if (cli_interrupted()) return EXIT_INTERRUPTED;
     bool begun = rwkv_session_logits(g->session) || rwkv_session_pending(g->session) >= 0;
-    if (!begun) return cli_fail(EXIT_INPUT, T("run: prompt and state are empty", "run：提示与状态均为空"));
+    if (!begun)
+        return cli_fail(EXIT_INPUT, T("run: prompt and state are empty", "run：提示与状态均为空"));
     if (echo && !on_text(NULL, text, len)) return cli_close_output(EXIT_OK);
     begin = cli_seconds();
     finish f = max_tokens ? cli_generate(g, &t.tokens, &err) : FINISH_LENGTH;
@@ -243,7 +260,10 @@ static int print_prompt(const rwkv_tokenizer *t, const char *text, size_t len) {
 static int run_model(rwkv_model *model, const char *text, size_t len) {
     rwkv_error err = {0};
     rwkv_info info;
-    generation g = {.max_tokens = max_tokens, .ignore_end = ignore_end, .on_text = on_text, .on_token = on_token};
+    generation g = {.max_tokens = max_tokens,
+                    .ignore_end = ignore_end,
+                    .on_text = on_text,
+                    .on_token = on_token};
     int code = EXIT_OK;
     rwkv_model_info(model, &info);
     if (!(g.tokenizer = rwkv_model_tokenizer(model, &err))) return cli_error(&err);
@@ -251,7 +271,8 @@ static int run_model(rwkv_model *model, const char *text, size_t len) {
     if (render) {
         code = print_prompt(g.tokenizer, text, len);
     } else if (rwkv_session_new(&g.session, model, &err) != RWKV_OK ||
-               rwkv_sampler_new(&g.sampler, info.n_vocab, g.tokenizer, &sampling.how, &err) != RWKV_OK ||
+               rwkv_sampler_new(&g.sampler, info.n_vocab, g.tokenizer, &sampling.how, &err) !=
+                   RWKV_OK ||
                rwkv_stream_new(&g.stream, stops.items, stops.n, &err) != RWKV_OK) {
         code = cli_error(&err);
     } else if (!state_in || (code = load_state(g.session)) == EXIT_OK) {
@@ -266,7 +287,8 @@ static int run_model(rwkv_model *model, const char *text, size_t len) {
 /* Copies, since the arguments are not ours to change. */
 static int unescape_stops(char **copies) {
     for (size_t i = 0; i < stops.n; i++) {
-        if (!(copies[i] = strdup(stops.items[i]))) return cli_fail(EXIT_SYSTEM, T("out of memory", "内存不足"));
+        if (!(copies[i] = strdup(stops.items[i])))
+            return cli_fail(EXIT_SYSTEM, T("out of memory", "内存不足"));
         unescape(copies[i]);
         stops.items[i] = copies[i];
     }
@@ -298,12 +320,20 @@ static int run(int argc, char **argv) {
 }
 
 const command cmd_run = {
-    "run", "MODEL [-p TEXT | -f FILE] [OPTIONS]", "continue a text", "续写文本", run, options,
+    "run",
+    "MODEL [-p TEXT | -f FILE] [OPTIONS]",
+    "continue a text",
+    "续写文本",
+    run,
+    options,
     "The text goes to the model as it is: no template, and blank lines do not end the answer; the\n"
     "end-of-text token, --stop, -n and Ctrl-C do. --json prints lines with \"event\": token (id),\n"
-    "text (what may be shown), finish (reason: stop end length interrupt error; counts; speed; seed).\n"
+    "text (what may be shown), finish (reason: stop end length interrupt error; counts; speed; "
+    "seed).\n"
     "A state file keeps everything read and written so far; --state goes on from it.",
-    "文本原样交给模型：不使用模板，空行也不会结束回答；结束条件是文本结束符、--stop、-n 与 Ctrl-C。\n"
-    "--json 每行带有 \"event\"：token（编号）、text（可显示的文本）、finish（原因：stop end length\n"
+    "文本原样交给模型：不使用模板，空行也不会结束回答；结束条件是文本结束符、--stop、-n 与 "
+    "Ctrl-C。\n"
+    "--json 每行带有 \"event\"：token（编号）、text（可显示的文本）、finish（原因：stop end "
+    "length\n"
     "interrupt error；数量、速度、种子）。状态文件保存已读写的全部内容；--state 由此继续。",
 };

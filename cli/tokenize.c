@@ -1,5 +1,5 @@
-/* tokenize.c - rwkv tokenize: text to ids, ids to text, and the check of a tokenizer against vectors.
- * With --vocab no model is opened.
+/* tokenize.c - rwkv tokenize: text to ids, ids to text, and the check of a tokenizer against
+ * vectors. With --vocab no model is opened.
  */
 #include "cli.h"
 
@@ -22,14 +22,16 @@ static const option_spec *options(void) {
          "每行一个词元：编号与字节", 0, 0},
         {"special", 0, OPT_FLAG, &special, NULL, "20B: <|endoftext|> in the text becomes id 0",
          "20B：文本中的 <|endoftext|> 变为编号 0", 0, 0},
-        {"check", 0, OPT_STRING, &check_path, "FILE", "compare with vectors, JSON lines of text and ids",
+        {"check", 0, OPT_STRING, &check_path, "FILE",
+         "compare with vectors, JSON lines of text and ids",
          "与向量文件比较（每行一个含 text 与 ids 的 JSON）", 0, 0},
         {0},
     };
     return own;
 }
 
-/* The library gives special tokens no text, so that none is ever shown; here they must round-trip. */
+/* The library gives special tokens no text, so that none is ever shown; here they must round-trip.
+ */
 static const char *token_text(const rwkv_tokenizer *t, int32_t id, size_t *len) {
     static const char *const specials[] = {"<|endoftext|>", "<|padding|>"};
     const char *bytes = rwkv_token_bytes(t, id, len);
@@ -85,11 +87,16 @@ static void print_pieces(const rwkv_tokenizer *t, const int32_t *ids, size_t n) 
         for (size_t k = 0; k < len;) {
             size_t c = cli_utf8_len(bytes + k, len - k);
             unsigned char b = (unsigned char)bytes[k];
-            if (b == '\n') fputs("\\n", stdout);
-            else if (b == '\t') fputs("\\t", stdout);
-            else if (b == '"' || b == '\\') printf("\\%c", b);
-            else if (c == 0 || b < 0x20 || b == 0x7f) printf("\\x%02x", b);
-            else cli_put_text(stdout, bytes + k, c);
+            if (b == '\n')
+                fputs("\\n", stdout);
+            else if (b == '\t')
+                fputs("\\t", stdout);
+            else if (b == '"' || b == '\\')
+                printf("\\%c", b);
+            else if (c == 0 || b < 0x20 || b == 0x7f)
+                printf("\\x%02x", b);
+            else
+                cli_put_text(stdout, bytes + k, c);
             k += c ? c : 1;
         }
         puts("\"");
@@ -100,7 +107,8 @@ static int print_encoded(const rwkv_tokenizer *t, const char *text, size_t len) 
     rwkv_error err = {0};
     int32_t *ids;
     size_t n;
-    if (encode(t, text, len, special ? RWKV_ENCODE_SPECIAL : 0, &ids, &n, &err)) return cli_error(&err);
+    if (encode(t, text, len, special ? RWKV_ENCODE_SPECIAL : 0, &ids, &n, &err))
+        return cli_error(&err);
     if (as_json) {
         fputs("{\"ids\":[", stdout);
         print_ids(ids, n, ",");
@@ -132,7 +140,8 @@ static int print_decoded_json(const char *bytes, size_t len) {
         json_object_set_new(o, "text", json_stringn(bytes, len));
     } else {
         char *hex = malloc(2 * len + 1);
-        for (size_t i = 0; hex && i < len; i++) snprintf(hex + 2 * i, 3, "%02x", (unsigned char)bytes[i]);
+        for (size_t i = 0; hex && i < len; i++)
+            snprintf(hex + 2 * i, 3, "%02x", (unsigned char)bytes[i]);
         json_object_set_new(o, "hex", json_string(hex));
         free(hex);
     }
@@ -156,9 +165,12 @@ static int print_decoded(const rwkv_tokenizer *t, char **args, int n_args) {
         print_pieces(t, ids, n);
     } else if (code == EXIT_OK) {
         char *bytes = join(t, ids, n, &len);
-        if (!bytes) code = cli_fail(EXIT_SYSTEM, T("out of memory", "内存不足"));
-        else if (as_json) code = print_decoded_json(bytes, len);
-        else cli_put_text(stdout, bytes, len);
+        if (!bytes)
+            code = cli_fail(EXIT_SYSTEM, T("out of memory", "内存不足"));
+        else if (as_json)
+            code = print_decoded_json(bytes, len);
+        else
+            cli_put_text(stdout, bytes, len);
         free(bytes);
     }
     free(text);
@@ -215,9 +227,12 @@ static const char *check_vector(const rwkv_tokenizer *t, const json_t *o) {
     size_t len = 0, n = 0, back_len = 0;
     char *back = NULL, *bytes = vector_bytes(o, &len);
     const char *wrong = NULL;
-    if (!bytes || !json_is_array(want)) wrong = T("expected text (or hex) and ids", "应含 text（或 hex）与 ids");
-    else if (encode(t, bytes, len, RWKV_ENCODE_SPECIAL, &ids, &n, &err)) wrong = T("not encoded", "无法编码");
-    else if (!same_ids(want, ids, n)) wrong = T("other ids", "编号不同");
+    if (!bytes || !json_is_array(want))
+        wrong = T("expected text (or hex) and ids", "应含 text（或 hex）与 ids");
+    else if (encode(t, bytes, len, RWKV_ENCODE_SPECIAL, &ids, &n, &err))
+        wrong = T("not encoded", "无法编码");
+    else if (!same_ids(want, ids, n))
+        wrong = T("other ids", "编号不同");
     else if ((back = join(t, ids, n, &back_len))) {
         const char *text = decoded ? json_string_value(decoded) : bytes;
         size_t text_len = decoded ? json_string_length(decoded) : len;
@@ -263,8 +278,10 @@ static int work(const rwkv_tokenizer *t, char **args, int n_args) {
     if (check_path) return check(t);
     if (decode) return print_decoded(t, args, n_args);
     if (n_args > 1) {
-        return cli_fail(EXIT_USAGE, T("tokenize: one TEXT argument, quoted; found %d",
-                                      "tokenize：只接受一个文本参数（请加引号）；得到 %d 个"), n_args);
+        return cli_fail(EXIT_USAGE,
+                        T("tokenize: one TEXT argument, quoted; found %d",
+                          "tokenize：只接受一个文本参数（请加引号）；得到 %d 个"),
+                        n_args);
     }
     if (n_args == 1) return print_encoded(t, args[0], strlen(args[0]));
     char *text;
@@ -291,8 +308,9 @@ static int run(int argc, char **argv) {
         rwkv_tokenizer_free(own);
         return code;
     }
-    if (n == 0) return cli_fail(EXIT_USAGE, T("tokenize: expected MODEL or --vocab FILE",
-                                              "tokenize：需要模型文件或 --vocab 词表"));
+    if (n == 0)
+        return cli_fail(EXIT_USAGE, T("tokenize: expected MODEL or --vocab FILE",
+                                      "tokenize：需要模型文件或 --vocab 词表"));
     code = cli_open_model(&model, argv[1], &(model_args){.force = true, .threads = 1});
     if (code) return code;
     t = rwkv_model_tokenizer(model, &err);
@@ -302,11 +320,16 @@ static int run(int argc, char **argv) {
 }
 
 const command cmd_tokenize = {
-    "tokenize", "(MODEL | --vocab FILE) [TEXT | IDS] [OPTIONS]", "turn text into token ids and back",
-    "文本与词元编号互相转换", run, options,
+    "tokenize",
+    "(MODEL | --vocab FILE) [TEXT | IDS] [OPTIONS]",
+    "turn text into token ids and back",
+    "文本与词元编号互相转换",
+    run,
+    options,
     "Without TEXT any bytes are read from stdin. --decode takes ids as arguments, or on stdin as\n"
     "numbers or JSON {\"ids\":[...]}, and writes their bytes without adding a line end.\n"
-    "--check reads lines of {\"text\",\"ids\"[,\"decoded\"]} or {\"hex\",\"ids\"}; exit code 2 if any differs.",
+    "--check reads lines of {\"text\",\"ids\"[,\"decoded\"]} or {\"hex\",\"ids\"}; exit code 2 if "
+    "any differs.",
     "不给文本时从标准输入读取任意字节。--decode 的编号可为参数，或从标准输入读取数字或\n"
     "JSON {\"ids\":[...]}，输出其字节，不添加换行。\n"
     "--check 读取每行 {\"text\",\"ids\"[,\"decoded\"]} 或 {\"hex\",\"ids\"}；有差异时退出码为 2。",
