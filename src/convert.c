@@ -31,8 +31,7 @@ bool rw_put_u64(rw_buf *b, uint64_t x) {
 rw_type rw_type_fitting(rw_type type, uint64_t n_cols) {
     static const struct {
         rw_type from, to;
-    } narrower[] = {{RW_Q2_K, RW_Q4_0}, {RW_Q3_K, RW_Q4_0}, {RW_Q4_K, RW_Q5_0},
-                    {RW_Q5_K, RW_Q5_1}, {RW_Q6_K, RW_Q8_0}, {RW_IQ4_XS, RW_IQ4_NL}};
+    } narrower[] = {{RW_Q4_K, RW_Q5_0}, {RW_Q5_K, RW_Q5_1}, {RW_Q6_K, RW_Q8_0}};
     if (n_cols % rw_type_get(type)->block_elems == 0) return type;
     for (size_t i = 0; i < sizeof narrower / sizeof *narrower; i++)
         if (narrower[i].from == type) type = narrower[i].to;
