@@ -131,7 +131,7 @@ static int by_begin(const void *a, const void *b) {
 
 static rwkv_status check_cover(header *h, entry *entries, size_t n, rwkv_error *err) {
     uint64_t at = 0, room = h->file->size - h->data;
-    qsort(entries, n, sizeof *entries, by_begin);
+    if (n) qsort(entries, n, sizeof *entries, by_begin);
     for (size_t i = 0; i < n; i++) {
         if (entries[i].begin != at)
             return rw_fail_at(err, RWKV_E_FORMAT, h->file->path, h->data + at,
