@@ -103,6 +103,10 @@ static rwkv_status read_string(rw_json *j, rwkv_error *err) {
     }
 }
 
+static rw_json_event text_event(const rw_json *j, rw_json_kind kind, size_t pos) {
+    return (rw_json_event){kind, pos, j->text.len ? (const char *)j->text.data : "", j->text.len};
+}
+
 static size_t digits(rw_json *j) {
     size_t from = j->pos;
     while (j->pos < j->len && j->data[j->pos] >= '0' && j->data[j->pos] <= '9') j->pos++;
@@ -149,7 +153,7 @@ static rwkv_status read_value(rw_json *j, rw_json_event *ev, rwkv_error *err) {
     }
     if (c == '"') {
         RW_TRY(read_string(j, err));
-        *ev = (rw_json_event){RW_JSON_STRING, ev->pos, (const char *)j->text.data, j->text.len};
+        *ev = text_event(j, RW_JSON_STRING, ev->pos);
     } else if (c == '-' || (c >= '0' && c <= '9')) {
         RW_TRY(read_number(j, err));
         *ev = (rw_json_event){RW_JSON_NUMBER, ev->pos, (const char *)j->data + ev->pos, j->pos - ev->pos};
@@ -172,7 +176,7 @@ static rwkv_status read_key(rw_json *j, rw_json_event *ev, rwkv_error *err) {
     skip_blanks(j);
     if (!at_byte(j, ":")) return fail_byte(j, "':'", err);
     j->pos++;
-    *ev = (rw_json_event){RW_JSON_KEY, ev->pos, (const char *)j->text.data, j->text.len};
+    *ev = text_event(j, RW_JSON_KEY, ev->pos);
     j->expect = WANT_VALUE;
     return RWKV_OK;
 }
