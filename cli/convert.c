@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 typedef struct job {
     const char *in, *out, *type, *format, *vocab, *chat;
@@ -141,10 +142,21 @@ static int verify(void) {
 static volatile sig_atomic_t told_to_end;
 static void on_terminate(int signal_number) { told_to_end = signal_number; }
 
+/* The mapped input shrank. Only write and _exit are safe here; the next conversion to the same file
+ * removes what this one leaves. */
+static void on_bus_error(int signal_number) {
+    static const char message[] = "rwkv: the input file changed while it was read\n";
+    (void)signal_number;
+    (void)!write(STDERR_FILENO, message, sizeof message - 1);
+    _exit(EXIT_SYSTEM);
+}
+
 /* However the program is stopped, the unfinished file is removed; a file that grows beyond a limit
  * is an error of write and no death. */
 static void catch_signals(void) {
     struct sigaction end = {.sa_handler = on_terminate}, ignore = {.sa_handler = SIG_IGN};
+    struct sigaction bus = {.sa_handler = on_bus_error};
+    sigaction(SIGBUS, &bus, NULL);
     cli_catch_interrupt();
     sigaction(SIGTERM, &end, NULL);
     sigaction(SIGHUP, &end, NULL);
@@ -174,18 +186,17 @@ static int name_output(void) {
     struct stat st;
     size_t len = strlen(j.in);
     while (len > 1 && j.in[len - 1] == '/') len--;
-    size_t stem = len;
-    for (size_t i = len; i > 0 && j.in[i - 1] != '/'; i--)
-        if (j.in[i - 1] == '.' && i > 1 && j.in[i - 2] != '/') {
-            stem = i - 1;
-            break;
-        }
+    bool folder = stat(j.in, &st) == 0 && S_ISDIR(st.st_mode);
+    size_t stem = len, i = len;
+    while (i > 0 && j.in[i - 1] != '/' && j.in[i - 1] != '.') i--;
+    bool ending = i > 1 && j.in[i - 1] == '.' && j.in[i - 2] != '/';
+    if (ending && !folder) stem = i - 1;
     bool ggmf = j.format && strcmp(j.format, "ggmf") == 0;
     int n = snprintf(j.named, sizeof j.named, "%.*s%s%s%s", (int)stem, j.in, j.type ? "-" : "",
                      j.type ? j.type : "", ggmf ? ".bin" : ".gguf");
     if (n < 0 || (size_t)n >= sizeof j.named)
         return cli_fail(EXIT_USAGE, T("%s: the name is too long", "%s：文件名过长"), j.in);
-    for (size_t i = stem; j.type && i < stem + 1 + strlen(j.type); i++)
+    for (i = stem; j.type && i < stem + 1 + strlen(j.type); i++)
         j.named[i] = (char)toupper((unsigned char)j.named[i]);
     j.out = j.named;
     if (j.force || stat(j.out, &st) != 0) return EXIT_OK;
