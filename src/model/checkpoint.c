@@ -379,7 +379,8 @@ static rwkv_status find_version(rw_checkpoint *c, rwkv_error *err) {
     const rw_tensor *k = rw_table_find(c->table, key);
     if (has(c, "att.r_k")) c->version = has(c, "ffn.s_emb.weight") ? RW_V7A : RW_V7;
     else if (has(c, "att.time_maa_x")) c->version = RW_V6;
-    else if (has(c, "att.ln_x.weight") && !has(c, "att.gate.weight")) c->version = RW_V5_0;
+    else if (has(c, "att.ln_x.weight") && !has(c, "att.gate.weight") && !has(c, "att.time_mix_g"))
+        c->version = RW_V5_0;
     else if (has(c, "att.ln_x.weight"))
         c->version = k && elems(c, "att.time_decay") == k->dims[0] ? RW_V5_2 : RW_V5_1;
     else if (has(c, "att.time_mix_k")) c->version = RW_V4;
@@ -424,6 +425,32 @@ static rwkv_status count_layers(rw_checkpoint *c, rwkv_error *err) {
     return RWKV_OK;
 }
 
+/* Sizes that the header states must be those of the tensors. */
+static rwkv_status check_stated_sizes(const rw_checkpoint *c, rwkv_error *err) {
+    static const struct {
+        const struct rw_dialect *dialect;
+        const char *key; /* GGUF: after the architecture */
+        rw_dim dim;
+    } stated[] = {{&dialect_ggmf, "ggmf.n_vocab", RW_V},
+                  {&dialect_ggmf, "ggmf.n_embed", RW_D},
+                  {&dialect_gguf, "embedding_length", RW_D},
+                  {&dialect_gguf, "feed_forward_length", RW_F}};
+    for (size_t i = 0; i < sizeof stated / sizeof *stated; i++) {
+        if (c->dialect != stated[i].dialect) continue;
+        char key[80];
+        uint64_t n = 0;
+        bool found;
+        if (c->dialect == &dialect_gguf) snprintf(key, sizeof key, "%s.%s", c->arch->gguf_arch, stated[i].key);
+        else snprintf(key, sizeof key, "%s", stated[i].key);
+        RW_TRY(rw_meta_u64(c->table, key, &n, &found, err));
+        if (found && n != c->dim[stated[i].dim])
+            return rw_fail_at(err, RWKV_E_MODEL, c->table->path, rw_meta_find(c->table, key)->offset,
+                              "%s: found %llu; expected %u, as the tensors have it", key, (unsigned long long)n,
+                              c->dim[stated[i].dim]);
+    }
+    return RWKV_OK;
+}
+
 /* What all versions share; then the version's own sizes; then relations that must hold. */
 static rwkv_status measure(rw_checkpoint *c, rwkv_error *err) {
     RW_TRY(rw_checkpoint_size(c, "emb.weight", 0, false, &c->dim[RW_V], err));
@@ -431,6 +458,7 @@ static rwkv_status measure(rw_checkpoint *c, rwkv_error *err) {
     RW_TRY(rw_checkpoint_size(c, "att.key.weight", 0, false, &c->dim[RW_A], err));
     RW_TRY(rw_checkpoint_size(c, "ffn.key.weight", 0, false, &c->dim[RW_F], err));
     c->dim[RW_FIVE] = 5;
+    RW_TRY(check_stated_sizes(c, err));
     RW_TRY(c->arch->measure(c, err));
     uint64_t H = c->dim[RW_H], N = c->dim[RW_N];
     if (c->version != RW_V4 && (H == 0 || N == 0 || H * N != c->dim[RW_A]))

@@ -207,11 +207,15 @@ static rwkv_status gguf_tokenizer(struct rwkv_model *m, rwkv_error *err) {
 static rwkv_status find_text(struct rwkv_model *m, const rwkv_model_options *opt, rwkv_error *err) {
     const rw_table *t = m->ckpt->table;
     rwkv_status st = RWKV_E_VOCAB;
-    if (!opt->vocab && rw_meta_find(t, "tokenizer.ggml.model")) st = gguf_tokenizer(m, &m->tokenizer_error);
-    if (st != RWKV_OK)
-        st = rw_tokenizer_search(&m->tokenizer, opt->vocab, t->path, m->V, opt->vocab ? err : &m->tokenizer_error);
-    if (st != RWKV_OK && (opt->vocab || st == RWKV_E_NOMEM)) return st;
-    if (st == RWKV_OK) m->tokenizer_error = (rwkv_error){0};
+    rwkv_error why = {0};
+    if (!opt->vocab && rw_meta_find(t, "tokenizer.ggml.model")) st = gguf_tokenizer(m, &why);
+    if (st != RWKV_OK && st != RWKV_E_NOMEM)
+        st = rw_tokenizer_search(&m->tokenizer, opt->vocab, t->path, m->V, &why);
+    if (st != RWKV_OK && (opt->vocab || st == RWKV_E_NOMEM)) {
+        if (err) *err = why;
+        return st;
+    }
+    if (st != RWKV_OK) m->tokenizer_error = why;
 
     const char *own = NULL;
     size_t own_len = 0;

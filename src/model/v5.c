@@ -71,10 +71,11 @@ static rwkv_status finish(struct rwkv_model *m, uint32_t l, rwkv_error *err) {
         w->u = spread(m, w->u);
         if (!w->w || !w->u) return rw_nomem(err, m->A * sizeof(float));
     }
-    if (m->ckpt->version != RW_V5_0 && (!w->att_mg || !w->att_g.data))
+    bool gated = m->ckpt->version != RW_V5_0;
+    if ((w->att_mg != NULL) != gated || (w->att_g.data != NULL) != gated)
         return rw_fail_at(err, RWKV_E_MODEL, m->ckpt->table->path, RWKV_NO_OFFSET,
-                          "v%s: layer %u: att.gate.weight or att.time_mix_g is missing",
-                          rw_version_name(m->ckpt->version), l);
+                          "v%s: blocks.%u.att.gate.weight and time_mix_g: expected %s", rw_version_name(m->ckpt->version),
+                          l, gated ? "both" : "neither, as in layer 0");
     return RWKV_OK;
 }
 
