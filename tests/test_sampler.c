@@ -1,13 +1,13 @@
-/* test_sampler.c - distributions against the golden ones and against a slow, plain sampler; penalties,
- * seeds, ranges, and bad logits. */
+/* test_sampler.c - distributions against the golden ones and against a slow, plain sampler;
+ * penalties, seeds, ranges, and bad logits. */
 #include "support.h"
 #include "base/json.h"
 #include "text/text.h"
 #include <math.h>
 
 static rwkv_sampling plain(void) {
-    return (rwkv_sampling){.temperature = 1, .top_p = 1, .typical_p = 1, .penalty_decay = 1,
-                           .repeat_penalty = 1};
+    return (rwkv_sampling){
+        .temperature = 1, .top_p = 1, .typical_p = 1, .penalty_decay = 1, .repeat_penalty = 1};
 }
 
 static rwkv_sampler *make(size_t n, const rwkv_tokenizer *t, rwkv_sampling how) {
@@ -29,10 +29,12 @@ static void probs_of(rwkv_sampler *p, const float *logits, float *probs) {
     if (rwkv_sampler_probs(p, logits, probs, &err) != RWKV_OK) fail_msg("%s", err.message);
 }
 
-static void assert_probs(const float *found, const float *want, size_t n, float limit, const char *what) {
+static void assert_probs(const float *found, const float *want, size_t n, float limit,
+                         const char *what) {
     for (size_t i = 0; i < n; i++) {
         if (!(fabsf(found[i] - want[i]) <= limit)) {
-            fail_msg("%s: p[%zu]: found %.9g; expected %.9g", what, i, (double)found[i], (double)want[i]);
+            fail_msg("%s: p[%zu]: found %.9g; expected %.9g", what, i, (double)found[i],
+                     (double)want[i]);
         }
     }
 }
@@ -85,7 +87,8 @@ static bool seek(golden *g, const char *key) {
     for (;;) {
         advance(g);
         if (g->ev.kind == RW_JSON_END) return false;
-        if (g->ev.kind == RW_JSON_KEY && g->ev.len == strlen(key) && !memcmp(g->ev.text, key, g->ev.len)) {
+        if (g->ev.kind == RW_JSON_KEY && g->ev.len == strlen(key) &&
+            !memcmp(g->ev.text, key, g->ev.len)) {
             advance(g);
             return true;
         }
@@ -157,7 +160,8 @@ static void test_golden_penalties(void **state) {
         probs_of(p, logits, probs);
         for (size_t i = 0; i < N; i++) {
             double found = log((double)probs[N - 1] / (double)probs[i]);
-            if (!(fabs(found - want[i]) < 1e-6)) fail_msg("step %zu, token %zu: %g", steps, i, found);
+            if (!(fabs(found - want[i]) < 1e-6))
+                fail_msg("step %zu, token %zu: %g", steps, i, found);
         }
         assert_true(seek(&g, "token"));
         if (g.ev.kind == RW_JSON_NUMBER) rwkv_sampler_accept(p, (int32_t)number(&g));
@@ -233,7 +237,8 @@ static void test_against_plain_sampler(void **state) {
         rwkv_sampling how = plain();
         float spread = 0.2f + 5 * rng_uniform(&rng);
         for (size_t i = 0; i < N; i++) {
-            logits[i] = round % 4 == 0 ? (float)(rng_u64(&rng) % 5) * spread : spread * rng_normal(&rng);
+            logits[i] =
+                round % 4 == 0 ? (float)(rng_u64(&rng) % 5) * spread : spread * rng_normal(&rng);
         }
         how.temperature = 0.3f + 1.7f * rng_uniform(&rng);
         how.order = rng_u64(&rng) % 2 ? RWKV_ORDER_REFERENCE : RWKV_ORDER_TEMPERATURE;
@@ -245,9 +250,9 @@ static void test_against_plain_sampler(void **state) {
         probs_of(p, logits, found);
         slow_probs(logits, N, &how, want);
         char what[256];
-        snprintf(what, sizeof what, "round %d: T %g top_p %g top_k %u min_p %g typical %g order %d", round,
-                 (double)how.temperature, (double)how.top_p, (unsigned)how.top_k, (double)how.min_p,
-                 (double)how.typical_p, (int)how.order);
+        snprintf(what, sizeof what, "round %d: T %g top_p %g top_k %u min_p %g typical %g order %d",
+                 round, (double)how.temperature, (double)how.top_p, (unsigned)how.top_k,
+                 (double)how.min_p, (double)how.typical_p, (int)how.order);
         assert_probs(found, want, N, 1e-5f, what);
     }
     rwkv_sampler_free(p);
@@ -260,8 +265,8 @@ static void test_top_p(void **state) {
     static const struct {
         float top_p;
         size_t kept;
-    } cases[] = {{0.0f, 1}, {0.25f, 1}, {0.499f, 1}, {0.501f, 3}, {0.6f, 3}, {0.71f, 3}, {0.91f, 4},
-                 {1.0f, 4}};
+    } cases[] = {{0.0f, 1}, {0.25f, 1}, {0.499f, 1}, {0.501f, 3},
+                 {0.6f, 3}, {0.71f, 3}, {0.91f, 4},  {1.0f, 4}};
     const float logits[] = {logf(0.2f), logf(0.5f), logf(0.1f), logf(0.2f)};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -295,7 +300,8 @@ static void test_orders_differ(void **state) {
     rwkv_sampler_free(p);
 }
 
-/* Trap 11: temperature 0, top_p 0 and top_k 1 are greedy; the lowest of equals wins; no draw is used. */
+/* Trap 11: temperature 0, top_p 0 and top_k 1 are greedy; the lowest of equals wins; no draw is
+ * used. */
 static void test_greedy(void **state) {
     const float logits[] = {1, 3, -INFINITY, 3, 2};
     (void)state;
@@ -329,7 +335,8 @@ static void test_extreme_temperatures(void **state) {
 
 /* ------------------------------------------------------------------ penalties and masks */
 
-/* Trap 12: "12" lies in " \t0123456789" and does not count; "10" does, but only for the reference. */
+/* Trap 12: "12" lies in " \t0123456789" and does not count; "10" does, but only for the reference.
+ */
 static void test_exempt_tokens(void **state) {
     static const float expected[2][6] = {{0, 1, 2, 1, 2, 2}, {0, 1, 1, 1, 2, 2}};
     rwkv_tokenizer *t = vocabulary("1 '12' 2\n2 '10' 2\n3 ' ' 1\n4 'a' 1\n5 '1a' 2\n");
@@ -486,7 +493,8 @@ static void test_copy_and_set(void **state) {
     how.seed = 9;
     how.bias = bias;
     how.n_bias = 2;
-    rwkv_sampler *a = make(N, NULL, how), *b = make(N, NULL, plain()), *c = make(N + 1, NULL, plain());
+    rwkv_sampler *a = make(N, NULL, how), *b = make(N, NULL, plain()),
+                 *c = make(N + 1, NULL, plain());
     for (int i = 0; i < 20; i++) next(a, logits), next(b, logits);
     assert_int_equal(rwkv_sampler_copy(b, a, &err), RWKV_OK);
     for (int i = 0; i < 200; i++) assert_int_equal(next(a, logits), next(b, logits));
@@ -597,8 +605,8 @@ static void test_bad_logits(void **state) {
         how.temperature = greedy ? 0 : 1;
         how.top_p = 0.5f;
         rwkv_sampler *p = make(4, NULL, how);
-        const float bad[][4] = {{0, NAN, 0, 0}, {0, 0, 0, INFINITY},
-                                {-INFINITY, -INFINITY, -INFINITY, -INFINITY}};
+        const float bad[][4] = {
+            {0, NAN, 0, 0}, {0, 0, 0, INFINITY}, {-INFINITY, -INFINITY, -INFINITY, -INFINITY}};
         for (size_t i = 0; i < 3; i++) {
             assert_int_equal(rwkv_sampler_next(p, bad[i], &id, &err), RWKV_E_NUMERIC);
             assert_int_equal(err.code, RWKV_E_NUMERIC);
@@ -618,15 +626,17 @@ static void test_bad_logits(void **state) {
 
 /* A2: whatever the parameters, an id in range or an error. */
 static void test_random_parameters(void **state) {
-    static const float values[] = {0, -0.0f, 1, -1, 0.5f, 1e-30f, 1e30f, NAN, INFINITY, -INFINITY, 100, 2};
+    static const float values[] = {0,     -0.0f, 1,        -1,        0.5f, 1e-30f,
+                                   1e30f, NAN,   INFINITY, -INFINITY, 100,  2};
     enum { N = 20 };
     uint64_t rng = 14;
     float logits[N];
     (void)state;
     for (int round = 0; round < 100000; round++) {
         rwkv_sampling how = plain();
-        float *fields[] = {&how.temperature, &how.top_p, &how.min_p, &how.typical_p, &how.presence,
-                           &how.frequency, &how.penalty_decay, &how.repeat_penalty, &how.mirostat_tau,
+        float *fields[] = {&how.temperature,   &how.top_p,          &how.min_p,
+                           &how.typical_p,     &how.presence,       &how.frequency,
+                           &how.penalty_decay, &how.repeat_penalty, &how.mirostat_tau,
                            &how.mirostat_eta};
         for (int k = 0; k < 3; k++) *fields[rng_u64(&rng) % 10] = values[rng_u64(&rng) % 12];
         how.top_k = rng_u64(&rng) % 2 ? 0 : (uint32_t)(rng_u64(&rng) % 30);
@@ -652,7 +662,8 @@ static void test_random_parameters(void **state) {
 }
 
 static void test_presets(void **state) {
-    static const char *const names[] = {"default", "creative", "conservative", "mechanical", "chat", "greedy"};
+    static const char *const names[] = {"default",    "creative", "conservative",
+                                        "mechanical", "chat",     "greedy"};
     rwkv_sampling how;
     size_t n = 0;
     (void)state;
@@ -666,7 +677,8 @@ static void test_presets(void **state) {
     for (size_t i = 0; i < n; i++) assert_int_equal(rwkv_sampling_preset(&how, names[i]), RWKV_OK);
     assert_int_equal(rwkv_sampling_preset(&how, "default"), RWKV_OK);
     assert_true(how.top_p == 0.3f && how.temperature == 1 && how.presence == 0.5f &&
-                how.frequency == 0.5f && how.penalty_decay == 0.996f && how.order == RWKV_ORDER_REFERENCE);
+                how.frequency == 0.5f && how.penalty_decay == 0.996f &&
+                how.order == RWKV_ORDER_REFERENCE);
     assert_int_equal(rwkv_sampling_preset(&how, "none"), RWKV_E_ARG);
     assert_int_equal(rwkv_sampling_preset(&how, NULL), RWKV_E_ARG);
 }

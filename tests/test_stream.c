@@ -1,5 +1,5 @@
-/* test_stream.c - text that may be shown: the same for any cutting into tokens, always whole UTF-8, never
- * a part of a stop string. */
+/* test_stream.c - text that may be shown: the same for any cutting into tokens, always whole UTF-8,
+ * never a part of a stop string. */
 #include "support.h"
 
 typedef struct result {
@@ -63,7 +63,8 @@ static void check(const expected *cases, size_t n) {
         while (n_stops < 4 && cases[i].stops[n_stops]) n_stops++;
         rwkv_stream *s = make(cases[i].stops, n_stops);
         for (int round = 0; round < 20; round++) {
-            result r = run(s, cases[i].bytes, len, round == 0 ? len + 1 : 1 + (size_t)round % 4, &rng);
+            result r =
+                run(s, cases[i].bytes, len, round == 0 ? len + 1 : 1 + (size_t)round % 4, &rng);
             if (r.stopped != cases[i].stopped || r.len != strlen(cases[i].text) ||
                 memcmp(r.text, cases[i].text, r.len) != 0) {
                 fail_msg("case %zu: found \"%.*s\" stopped %d", i, (int)r.len, r.text, r.stopped);
@@ -80,15 +81,23 @@ static void test_text(void **state) {
         {{0}, "", "", false},
         {{0}, "hello", "hello", false},
         {{0}, "\xE4\xBD\xA0\xE5\xA5\xBD", "\xE4\xBD\xA0\xE5\xA5\xBD", false},
-        {{0}, "a\xE4\xBD", "a" BAD, false},             /* cut off at the end */
+        {{0}, "a\xE4\xBD", "a" BAD, false}, /* cut off at the end */
         {{0}, "a\xF0\x9F\x98", "a" BAD, false},
         {{0}, "\xFF", BAD, false},
-        {{0}, "a\xFF""b", "a" BAD "b", false},
+        {{0},
+         "a\xFF"
+         "b",
+         "a" BAD "b",
+         false},
         {{0}, "\x80\x80", BAD BAD, false},
-        {{0}, "\xE4\xBD" "a", BAD "a", false},          /* one for a whole beginning */
+        {{0},
+         "\xE4\xBD"
+         "a",
+         BAD "a",
+         false}, /* one for a whole beginning */
         {{0}, "\xE4\xE4\xBD\xA0", BAD "\xE4\xBD\xA0", false},
-        {{0}, "\xED\xA0\x80", BAD BAD BAD, false},      /* a surrogate */
-        {{0}, "\xC0\x80", BAD BAD, false},              /* overlong */
+        {{0}, "\xED\xA0\x80", BAD BAD BAD, false}, /* a surrogate */
+        {{0}, "\xC0\x80", BAD BAD, false},         /* overlong */
         {{0}, "\xF5\x80\x80\x80", BAD BAD BAD BAD, false},
         {{0}, "\xF0\x9F\xF0\x9F\x98\x80", BAD "\xF0\x9F\x98\x80", false},
     };
@@ -100,20 +109,24 @@ static void test_stops(void **state) {
     static const expected cases[] = {
         {{"\n\nUser:"}, "Hi.\n\nUser: x", "Hi.", true},
         {{"\n\nUser:"}, "Hi.\n\nUsers", "Hi.\n\nUsers", false},
-        {{"\n\nUser:"}, "Hi.\n\nUse", "Hi.\n\nUse", false},        /* held back, shown at the end */
+        {{"\n\nUser:"}, "Hi.\n\nUse", "Hi.\n\nUse", false}, /* held back, shown at the end */
         {{"\n\nUser:"}, "Hi.\n\n\nUser:", "Hi.\n", true},
         {{"aab"}, "aaab", "a", true},
         {{"abab"}, "abaabab", "aba", true},
-        {{"b", "abc"}, "abc", "a", true},                          /* the first to be complete wins */
-        {{"abc", "bc"}, "xabc", "x", true},                        /* the longest of those */
+        {{"b", "abc"}, "abc", "a", true},   /* the first to be complete wins */
+        {{"abc", "bc"}, "xabc", "x", true}, /* the longest of those */
         {{"bc", "abc"}, "xabc", "x", true},
         {{"x", "xy"}, "axy", "a", true},
         {{"stop"}, "stop", "", true},
         {{"\xE4\xBD\xA0"}, "a\xE4\xBD\xA0", "a", true},
-        {{"\xBD\xA0"}, "a\xE4\xBD\xA0", "a" BAD, true},            /* a stop that begins inside a character */
+        {{"\xBD\xA0"}, "a\xE4\xBD\xA0", "a" BAD, true}, /* a stop that begins inside a character */
         {{"\xA0"}, "\xE4\xBD\xA1", "\xE4\xBD\xA1", false},
         {{"\xFF\xFE"}, "a\xFF", "a" BAD, false},
-        {{"b"}, "\xE4\xBD" "b", BAD, true},
+        {{"b"},
+         "\xE4\xBD"
+         "b",
+         BAD,
+         true},
     };
     (void)state;
     check(cases, sizeof cases / sizeof *cases);
@@ -123,9 +136,11 @@ static void test_stops(void **state) {
 static void test_hold_back(void **state) {
     static const struct {
         const char *push, *shown;
-    } steps[] = {{"Hello", "Hello"}, {" \n", " "},    {"\n", ""},          {"Us", ""}, {"e", ""},
-                 {"d\n", "\n\nUsed"}, {"\xE4", "\n"}, {"\xBD", ""},        {"\xA0", "\xE4\xBD\xA0"},
-                 {"\xE4\xBD", ""},   {"x", BAD "x"},  {"\n\nUser", ""},    {":", ""}};
+    } steps[] = {{"Hello", "Hello"}, {" \n", " "},   {"\n", ""},
+                 {"Us", ""},         {"e", ""},      {"d\n", "\n\nUsed"},
+                 {"\xE4", "\n"},     {"\xBD", ""},   {"\xA0", "\xE4\xBD\xA0"},
+                 {"\xE4\xBD", ""},   {"x", BAD "x"}, {"\n\nUser", ""},
+                 {":", ""}};
     const char *stop = "\n\nUser:", *text;
     size_t n, last = sizeof steps / sizeof *steps - 1;
     rwkv_stream *s = make(&stop, 1);
@@ -235,9 +250,9 @@ static void test_limits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text),        cmocka_unit_test(test_stops),
-        cmocka_unit_test(test_hold_back),   cmocka_unit_test(test_any_cutting),
-        cmocka_unit_test(test_long_push),   cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_text),      cmocka_unit_test(test_stops),
+        cmocka_unit_test(test_hold_back), cmocka_unit_test(test_any_cutting),
+        cmocka_unit_test(test_long_push), cmocka_unit_test(test_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

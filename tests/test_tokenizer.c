@@ -1,5 +1,5 @@
-/* test_tokenizer.c - vocabularies and encodings: the golden vectors, the grammar's corners, hostile files,
- * capacities, time, and the choice of a vocabulary. */
+/* test_tokenizer.c - vocabularies and encodings: the golden vectors, the grammar's corners, hostile
+ * files, capacities, time, and the choice of a vocabulary. */
 #include "support.h"
 #include "base/json.h"
 #include "text/vocab.h"
@@ -47,11 +47,12 @@ static rwkv_tokenizer *open_shared(const char *relative) {
     return open_ok(path);
 }
 
-static size_t encode(const rwkv_tokenizer *t, const void *text, size_t len, uint32_t flags, int32_t *ids,
-                     size_t cap) {
+static size_t encode(const rwkv_tokenizer *t, const void *text, size_t len, uint32_t flags,
+                     int32_t *ids, size_t cap) {
     rwkv_error err = {0};
     size_t n = 0;
-    if (rwkv_encode(t, text, len, flags, ids, cap, &n, &err) != RWKV_OK) fail_msg("%s", err.message);
+    if (rwkv_encode(t, text, len, flags, ids, cap, &n, &err) != RWKV_OK)
+        fail_msg("%s", err.message);
     return n;
 }
 
@@ -61,7 +62,10 @@ static void assert_ids(const rwkv_tokenizer *t, const char *text, uint32_t flags
     assert_int_equal(encode(t, text, strlen(text), flags, ids, 256), n);
     if (n) assert_memory_equal(ids, want, n * sizeof *ids);
 }
-#define IDS(...) sizeof((int32_t[]){__VA_ARGS__}) / sizeof(int32_t), (int32_t[]){__VA_ARGS__}
+#define IDS(...)                                                                                   \
+    sizeof((int32_t[]){__VA_ARGS__}) / sizeof(int32_t), (int32_t[]) {                              \
+        __VA_ARGS__                                                                                \
+    }
 
 static void assert_decodes(const rwkv_tokenizer *t, const int32_t *ids, size_t n, const void *want,
                            size_t len) {
@@ -119,7 +123,8 @@ static void read_vector(const char *line, size_t len, vector *v) {
     rw_json_free(&j);
 }
 
-/* Ids equal; decoding gives the text, or what the file says. 20B: the end token has no text here. */
+/* Ids equal; decoding gives the text, or what the file says. 20B: the end token has no text here.
+ */
 static void check_vectors(const char *vocab, const char *vectors, size_t expected) {
     rwkv_tokenizer *t = open_shared(vocab);
     size_t len, cases = 0;
@@ -204,8 +209,9 @@ static void test_literals(void **state) {
 }
 
 static void test_line_ends(void **state) {
-    static const char *const texts[] = {"1 'a' 1\n2 'b' 1\n", "1 'a' 1\r\n2 'b' 1\r\n", "1 'a' 1\r\n2 'b' 1",
-                                        "\n1 'a' 1\n\n2 'b' 1\n\n", "2 'b' 1\n1 'a' 1"};
+    static const char *const texts[] = {"1 'a' 1\n2 'b' 1\n", "1 'a' 1\r\n2 'b' 1\r\n",
+                                        "1 'a' 1\r\n2 'b' 1", "\n1 'a' 1\n\n2 'b' 1\n\n",
+                                        "2 'b' 1\n1 'a' 1"};
     (void)state;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         rwkv_tokenizer *t = open_text(texts[i]);
@@ -315,7 +321,9 @@ static void test_hostile_lines(void **state) {
         {"1 'a\x1b]0;x' 3\n", "1:5:", "0x1b", 4},
         {"1 '\xFF' 1\n", "1:4:", "UTF-8", 3},
         {"1 b'\xC3\xA9' 2\n", "1:5:", "closing quote", 4},
-        {"\xEF\xBB\xBF""1 'a' 1\n", "1:1:", "0xef", 0},
+        {"\xEF\xBB\xBF"
+         "1 'a' 1\n",
+         "1:1:", "0xef", 0},
         {"{\"1\": \"\"}", "1:7:", "token is empty", 6},
         {"{\"1\": []}", "1:7:", "token is empty", 6},
         {"{\"1\": \"a\", \"1\": \"b\"}", "1:12:", "occurs twice", 11},
@@ -376,7 +384,8 @@ static void test_hostile_sizes(void **state) {
     assert_null(t);
 }
 
-/* ------------------------------------------------------------------ bytes, capacities, strange ids */
+/* ------------------------------------------------------------------ bytes, capacities, strange ids
+ */
 
 static void test_bytes(void **state) {
     rwkv_tokenizer *t = open_ok(NULL);
@@ -429,7 +438,8 @@ static void test_capacities(void **state) {
     rwkv_tokenizer_free(NULL);
 }
 
-/* ------------------------------------------------------------------ every byte string, in linear time */
+/* ------------------------------------------------------------------ every byte string, in linear
+ * time */
 
 /* All bytes as ids 1..256, then random tokens of 2 to 40 bytes over few letters, each once. */
 static rwkv_tokenizer *random_vocabulary(uint64_t *rng, size_t n_more) {
@@ -480,7 +490,8 @@ static void test_greedy_is_longest(void **state) {
         rwkv_tokenizer *t = random_vocabulary(&rng, 200);
         uint8_t text[400];
         int32_t ids[400];
-        for (size_t i = 0; i < sizeof text; i++) text[i] = (uint8_t) "aaaaaab \xFF"[rng_u64(&rng) % 9];
+        for (size_t i = 0; i < sizeof text; i++)
+            text[i] = (uint8_t) "aaaaaab \xFF"[rng_u64(&rng) % 9];
         size_t n = encode(t, text, sizeof text, 0, ids, 400), pos = 0;
         for (size_t i = 0; i < n; i++) {
             size_t len;
@@ -502,7 +513,9 @@ static void round_trips(const rwkv_tokenizer *t) {
         uint64_t kind = rng_u64(&rng) % 3;
         for (size_t i = 0; i < len; i++) {
             uint64_t r = rng_u64(&rng);
-            text[i] = kind == 0 ? (uint8_t)r : kind == 1 ? (uint8_t)(0x80 + r % 128) : (uint8_t)(r % 3 * 32);
+            text[i] = kind == 0   ? (uint8_t)r
+                      : kind == 1 ? (uint8_t)(0x80 + r % 128)
+                                  : (uint8_t)(r % 3 * 32);
         }
         size_t n = encode(t, text, len, 0, ids, 300);
         assert_decodes(t, ids, n, text, len);
@@ -542,8 +555,8 @@ static double time_to_count(const rwkv_tokenizer *t, const char *text, size_t le
     return seconds() - begin;
 }
 
-/* V2: 16 MiB of one byte in a second, and no worse for a text whose every place begins a long token that
- * does not come. */
+/* V2: 16 MiB of one byte in a second, and no worse for a text whose every place begins a long token
+ * that does not come. */
 static void check_linear(const rwkv_tokenizer *t) {
     size_t n = 16u << 20;
     char *text = malloc(n);
@@ -573,20 +586,25 @@ static void test_world_linear(void **state) {
 
 /* ------------------------------------------------------------------ GPT-NeoX */
 
-#define NEOX_HEAD                                                                                          \
-    "{\"version\":\"1.0\",\"added_tokens\":["                                                              \
-    "{\"id\":0,\"special\":true,\"content\":\"<|endoftext|>\",\"single_word\":false,\"normalized\":false}," \
-    "{\"id\":30,\"special\":false,\"content\":\"  \",\"normalized\":true}],"                               \
-    "\"normalizer\":{\"type\":\"NFC\"},"                                                                   \
+#define NEOX_HEAD                                                                                  \
+    "{\"version\":\"1.0\",\"added_tokens\":["                                                      \
+    "{\"id\":0,\"special\":true,\"content\":\"<|endoftext|>\",\"single_word\":false,"              \
+    "\"normalized\":false},"                                                                       \
+    "{\"id\":30,\"special\":false,\"content\":\"  \",\"normalized\":true}],"                       \
+    "\"normalizer\":{\"type\":\"NFC\"},"                                                           \
     "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true},"
-#define NEOX_VOCAB                                                                                         \
-    "\"vocab\":{\"<|endoftext|>\":0,\"a\":1,\"b\":2,\"c\":3,\"\\u0120\":4,\"\\u010a\":5,\"'\":6,\"s\":7,"  \
-    "\"1\":8,\"aa\":9,\"\\u0120a\":10,\"ab\":11,\"aaa\":12,\"\\u010a\\u010a\":13,\"'s\":14,\"\\u00c3\":15," \
+#define NEOX_VOCAB                                                                                 \
+    "\"vocab\":{\"<|endoftext|>\":0,\"a\":1,\"b\":2,\"c\":3,\"\\u0120\":4,\"\\u010a\":5,\"'\":6,"  \
+    "\"s\":7,"                                                                                     \
+    "\"1\":8,\"aa\":9,\"\\u0120a\":10,\"ab\":11,\"aaa\":12,\"\\u010a\\u010a\":13,\"'s\":14,"       \
+    "\"\\u00c3\":15,"                                                                              \
     "\"\\u00a9\":16,\"\\u00c3\\u00a9\":17,\"e\":18,\"\\u00cc\":19,\"\\u0123\":20,\"bc\":21}"
-#define NEOX_MERGES                                                                                        \
-    "\"merges\":[\"a a\",\"a b\",\"aa a\",\"b c\",\"\\u0120 a\",\"\\u010a \\u010a\",\"' s\","              \
+#define NEOX_MERGES                                                                                \
+    "\"merges\":[\"a a\",\"a b\",\"aa a\",\"b c\",\"\\u0120 a\",\"\\u010a \\u010a\",\"' s\","      \
     "\"\\u00c3 \\u00a9\"]"
-#define NEOX_MODEL "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"byte_fallback\":false," NEOX_VOCAB "," NEOX_MERGES "}}"
+#define NEOX_MODEL                                                                                 \
+    "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"byte_fallback\":false," NEOX_VOCAB             \
+    "," NEOX_MERGES "}}"
 
 static void test_neox(void **state) {
     rwkv_tokenizer *t = open_text(NEOX_HEAD NEOX_MODEL);
@@ -597,9 +615,9 @@ static void test_neox(void **state) {
     assert_int_equal(rwkv_tokenizer_size(t), 31);
     assert_int_equal(rwkv_tokenizer_end(t), 0);
     assert_ids(t, "", 0, 0, NULL);
-    assert_ids(t, "aaaa", 0, IDS(9, 9));     /* lowest rank first, not longest */
+    assert_ids(t, "aaaa", 0, IDS(9, 9)); /* lowest rank first, not longest */
     assert_ids(t, "aaaaa", 0, IDS(9, 12));
-    assert_ids(t, "abc", 0, IDS(11, 3));     /* "a b" before "b c" */
+    assert_ids(t, "abc", 0, IDS(11, 3)); /* "a b" before "b c" */
     assert_ids(t, "a a", 0, IDS(1, 10));
     assert_ids(t, "a  a", 0, IDS(1, 30, 1)); /* the run is cut out whole */
     assert_ids(t, "a   a", 0, IDS(1, 30, 10));
@@ -640,9 +658,9 @@ static void test_neox_prompt_end(void **state) {
 }
 
 static void test_neox_merge_pairs(void **state) {
-    rwkv_tokenizer *t = open_text(
-        "{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"model\":{\"merges\":[[\"a\",\"b\"],[\"ab\",\"c\"]],"
-        "\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"abc\":4}}}");
+    rwkv_tokenizer *t = open_text("{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"model\":{"
+                                  "\"merges\":[[\"a\",\"b\"],[\"ab\",\"c\"]],"
+                                  "\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"abc\":4}}}");
     (void)state;
     assert_ids(t, "abcab", 0, IDS(4, 3));
     assert_int_equal(rwkv_tokenizer_end(t), -1);
@@ -660,16 +678,19 @@ static void test_neox_refuses(void **state) {
         {"{\"model\":{\"ignore_merges\":true}}", "ignore_merges", RWKV_E_UNSUPPORTED},
         {"{\"normalizer\":{\"type\":\"NFKC\"}}", "normalizer", RWKV_E_UNSUPPORTED},
         {"{\"pre_tokenizer\":{\"type\":\"Metaspace\"}}", "pre_tokenizer", RWKV_E_UNSUPPORTED},
-        {"{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true}}", "add_prefix_space",
-         RWKV_E_UNSUPPORTED},
+        {"{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true}}",
+         "add_prefix_space", RWKV_E_UNSUPPORTED},
         {"{\"added_tokens\":[{\"id\":1,\"content\":\"x\",\"lstrip\":true}]}", "lstrip",
          RWKV_E_UNSUPPORTED},
         {"{\"added_tokens\":[{\"id\":1}]}", "without id or content", RWKV_E_VOCAB},
         {"{\"added_tokens\":[{\"id\":1,\"content\":\"\"}]}", "1 to 1024 bytes", RWKV_E_VOCAB},
         {NEOX_HEAD "\"model\":{" NEOX_VOCAB "}}", "no list model.merges", RWKV_E_VOCAB},
-        {NEOX_HEAD "\"model\":{" NEOX_VOCAB ",\"merges\":null}}", "no list model.merges", RWKV_E_VOCAB},
-        {NEOX_HEAD "\"model\":{" NEOX_VOCAB ",\"merges\":[\"a z\"]}}", "unknown tokens", RWKV_E_VOCAB},
-        {NEOX_HEAD "\"model\":{" NEOX_VOCAB ",\"merges\":[\"b a\"]}}", "unknown tokens", RWKV_E_VOCAB},
+        {NEOX_HEAD "\"model\":{" NEOX_VOCAB ",\"merges\":null}}", "no list model.merges",
+         RWKV_E_VOCAB},
+        {NEOX_HEAD "\"model\":{" NEOX_VOCAB ",\"merges\":[\"a z\"]}}", "unknown tokens",
+         RWKV_E_VOCAB},
+        {NEOX_HEAD "\"model\":{" NEOX_VOCAB ",\"merges\":[\"b a\"]}}", "unknown tokens",
+         RWKV_E_VOCAB},
         {NEOX_HEAD "\"model\":{" NEOX_VOCAB ",\"merges\":[\"aa\"]}}", "two tokens", RWKV_E_VOCAB},
         {NEOX_HEAD "\"model\":{" NEOX_VOCAB ",\"merges\":[[\"a\"]]}}", "two tokens", RWKV_E_VOCAB},
         {NEOX_HEAD "\"model\":{" NEOX_VOCAB ",\"merges\":[7]}}", "two tokens", RWKV_E_VOCAB},
@@ -746,16 +767,17 @@ static void test_nfc(void **state) {
         {"abc", "abc"},
         {"\xC3\xA9", "\xC3\xA9"},
         {"e\xCC\x81", "\xC3\xA9"},
-        {"\xE2\x84\xAB", "\xC3\x85"},                         /* Angstrom sign */
-        {"a\xCC\x81\xCC\xA3", "\xE1\xBA\xA1\xCC\x81"},         /* the dot below comes first */
+        {"\xE2\x84\xAB", "\xC3\x85"},                             /* Angstrom sign */
+        {"a\xCC\x81\xCC\xA3", "\xE1\xBA\xA1\xCC\x81"},            /* the dot below comes first */
         {"\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xA8", "\xEA\xB0\x81"}, /* Hangul */
-        {"\xEF\xAC\x81", "\xEF\xAC\x81"},                     /* a ligature is no canonical pair */
+        {"\xEF\xAC\x81", "\xEF\xAC\x81"}, /* a ligature is no canonical pair */
         {"\xCC\x81", "\xCC\x81"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         rw_buf out = {0};
-        assert_int_equal(rw_nfc((const uint8_t *)cases[i][0], strlen(cases[i][0]), &out, NULL), RWKV_OK);
+        assert_int_equal(rw_nfc((const uint8_t *)cases[i][0], strlen(cases[i][0]), &out, NULL),
+                         RWKV_OK);
         assert_int_equal(out.len, strlen(cases[i][1]));
         assert_memory_equal(out.data, cases[i][1], out.len);
         rw_buf_free(&out);
@@ -764,13 +786,31 @@ static void test_nfc(void **state) {
 
 static void test_words(void **state) {
     static const char *const cases[][2] = {
-        {"hello world", "hello"}, {" world", " world"}, {"  world", " "},  {"   ", "   "},
-        {" \n x", " \n"},         {"'s", "'s"},         {"'S", "'"},       {"'ll x", "'ll"},
-        {"'lx", "'"},             {"12a", "12"},        {" 12a", " 12"},   {"...a", "..."},
-        {" ...a", " ..."},        {"\n\nx", "\n"},      {"\n\n", "\n\n"},  {"\tx", "\t"},
-        {" 's", " '"},            {"'re", "'re"},       {"' s", "'"},      {" ", " "},
-        {"\xC2\xA0x", "\xC2\xA0"}, {"\xE4\xBD\xA0\xE5\xA5\xBD!", "\xE4\xBD\xA0\xE5\xA5\xBD"},
-        {"\xC2\xBD" "x", "\xC2\xBD"},
+        {"hello world", "hello"},
+        {" world", " world"},
+        {"  world", " "},
+        {"   ", "   "},
+        {" \n x", " \n"},
+        {"'s", "'s"},
+        {"'S", "'"},
+        {"'ll x", "'ll"},
+        {"'lx", "'"},
+        {"12a", "12"},
+        {" 12a", " 12"},
+        {"...a", "..."},
+        {" ...a", " ..."},
+        {"\n\nx", "\n"},
+        {"\n\n", "\n\n"},
+        {"\tx", "\t"},
+        {" 's", " '"},
+        {"'re", "'re"},
+        {"' s", "'"},
+        {" ", " "},
+        {"\xC2\xA0x", "\xC2\xA0"},
+        {"\xE4\xBD\xA0\xE5\xA5\xBD!", "\xE4\xBD\xA0\xE5\xA5\xBD"},
+        {"\xC2\xBD"
+         "x",
+         "\xC2\xBD"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -796,7 +836,8 @@ static void check_gguf(const rwkv_tokenizer *t, size_t n_vocab) {
     }
     for (int typed = 0; typed < 2; typed++) {
         rwkv_tokenizer *back = NULL;
-        if (rw_tokenizer_from_gguf(&back, "m.gguf", tokens, lens, n_vocab, typed ? types : NULL, &err)) {
+        if (rw_tokenizer_from_gguf(&back, "m.gguf", tokens, lens, n_vocab, typed ? types : NULL,
+                                   &err)) {
             fail_msg("%s", err.message);
         }
         assert_int_equal(rwkv_tokenizer_size(back), rwkv_tokenizer_size(t));
@@ -841,11 +882,12 @@ static void test_gguf_world(void **state) {
 
 /* As llama.cpp's converter writes them: Python's way to print bytes. */
 static void test_gguf_entries(void **state) {
-    static const char *const want[] = {"<s>", "'", "\"", "\\'\"", "\\\\n", "\\n\\t\\r\\x00", "\\xe4\\xbd\\xa0",
-                                       "[PAD7]"};
+    static const char *const want[] = {
+        "<s>", "'", "\"", "\\'\"", "\\\\n", "\\n\\t\\r\\x00", "\\xe4\\xbd\\xa0", "[PAD7]"};
     static const int32_t types[] = {3, 1, 1, 1, 1, 1, 1, 5};
-    rwkv_tokenizer *t = open_text("1 \"'\" 1\n2 '\"' 1\n3 '\\'\"' 2\n4 '\\\\n' 2\n5 '\\n\\t\\r\\x00' 4\n"
-                                  "6 '\xE4\xBD\xA0' 3\n");
+    rwkv_tokenizer *t =
+        open_text("1 \"'\" 1\n2 '\"' 1\n3 '\\'\"' 2\n4 '\\\\n' 2\n5 '\\n\\t\\r\\x00' 4\n"
+                  "6 '\xE4\xBD\xA0' 3\n");
     rw_buf entry = {0};
     (void)state;
     for (int32_t id = 0; id < 8; id++) {
@@ -879,17 +921,22 @@ static void test_gguf_hostile(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         uint32_t len = (uint32_t)strlen(bad[i]);
-        assert_int_equal(rw_tokenizer_from_gguf(&t, "m.gguf", &bad[i], &len, 1, NULL, &err), RWKV_E_VOCAB);
+        assert_int_equal(rw_tokenizer_from_gguf(&t, "m.gguf", &bad[i], &len, 1, NULL, &err),
+                         RWKV_E_VOCAB);
         assert_non_null(strstr(err.message, "tokenizer.ggml.tokens[0]"));
     }
     static const char *const twins[] = {"a", "\\x61"};
     static const uint32_t lens[] = {1, 4};
-    assert_int_equal(rw_tokenizer_from_gguf(&t, "m.gguf", twins, lens, 2, NULL, &err), RWKV_E_VOCAB);
+    assert_int_equal(rw_tokenizer_from_gguf(&t, "m.gguf", twins, lens, 2, NULL, &err),
+                     RWKV_E_VOCAB);
     assert_non_null(strstr(err.message, "[0] and [1]"));
-    assert_int_equal(rw_tokenizer_from_gguf(&t, "m.gguf", twins, lens, 0, NULL, &err), RWKV_E_VOCAB);
-    assert_int_equal(rw_tokenizer_from_gguf(&t, "m.gguf", twins, lens, 65537, NULL, &err), RWKV_E_VOCAB);
+    assert_int_equal(rw_tokenizer_from_gguf(&t, "m.gguf", twins, lens, 0, NULL, &err),
+                     RWKV_E_VOCAB);
+    assert_int_equal(rw_tokenizer_from_gguf(&t, "m.gguf", twins, lens, 65537, NULL, &err),
+                     RWKV_E_VOCAB);
     static const int32_t unused[] = {5, 5};
-    assert_int_equal(rw_tokenizer_from_gguf(&t, "m.gguf", twins, lens, 2, unused, &err), RWKV_E_VOCAB);
+    assert_int_equal(rw_tokenizer_from_gguf(&t, "m.gguf", twins, lens, 2, unused, &err),
+                     RWKV_E_VOCAB);
     assert_null(t);
 }
 
@@ -947,19 +994,22 @@ static void test_search(void **state) {
     assert_string_equal(kind, "World/3");
     assert_int_equal(search(NULL, model, 299, kind, &err), RWKV_E_VOCAB);
     assert_non_null(strstr(err.message, "vocab.txt has 300 tokens"));
-    assert_int_equal(search(NULL, temp_path("m"), 310, kind, &err), RWKV_OK); /* a model that is a folder */
-    make_vocab("m/model.v1.vocab.txt", 303);                                  /* by the model's name */
+    assert_int_equal(search(NULL, temp_path("m"), 310, kind, &err),
+                     RWKV_OK);               /* a model that is a folder */
+    make_vocab("m/model.v1.vocab.txt", 303); /* by the model's name */
     rwkv_tokenizer *t = NULL;
     assert_int_equal(rw_tokenizer_search(&t, NULL, model, 310, &err), RWKV_OK);
     assert_int_equal(rwkv_tokenizer_size(t), 304);
     rwkv_tokenizer_free(t);
 
-    assert_int_equal(search(temp_path("m/vocab.txt"), model, 1000, kind, &err), RWKV_OK); /* named */
+    assert_int_equal(search(temp_path("m/vocab.txt"), model, 1000, kind, &err),
+                     RWKV_OK); /* named */
     assert_string_equal(kind, "World/3");
     assert_int_equal(search(temp_path("m/vocab.txt"), model, 256, kind, &err), RWKV_E_VOCAB);
     assert_non_null(strstr(err.message, "found 300 tokens; expected at most 256"));
     assert_int_equal(search(temp_path("none.txt"), model, 256, kind, &err), RWKV_E_IO);
-    spill(temp_path("m/model.v1.vocab.txt"), "1 'a 1\n", 7); /* damaged: says so when nothing else fits */
+    spill(temp_path("m/model.v1.vocab.txt"), "1 'a 1\n",
+          7); /* damaged: says so when nothing else fits */
     assert_int_equal(search(NULL, model, 299, kind, &err), RWKV_E_VOCAB);
     assert_non_null(strstr(err.message, "1:7:"));
     unsetenv("XDG_DATA_HOME");
@@ -982,9 +1032,15 @@ static void test_mutants(void **state) {
         for (uint64_t k = 1 + rng_u64(&rng) % 3; k > 0; k--) {
             size_t at = rng_u64(&rng) % len;
             switch (rng_u64(&rng) % 3) {
-            case 0: text[at] = (char)rng_u64(&rng); break;
-            case 1: text[at] = seed[rng_u64(&rng) % strlen(seed)]; break;
-            default: len = at + 1; break;
+            case 0:
+                text[at] = (char)rng_u64(&rng);
+                break;
+            case 1:
+                text[at] = seed[rng_u64(&rng) % strlen(seed)];
+                break;
+            default:
+                len = at + 1;
+                break;
             }
         }
         rw_source src = {"mutant", (const uint8_t *)text, len};

@@ -1,5 +1,5 @@
-/* gguf_vocab.c - vocabularies inside GGUF files: each token as a string, its bytes escaped like the inside
- * of a Python bytes literal. Reading and writing are exact inverses. */
+/* gguf_vocab.c - vocabularies inside GGUF files: each token as a string, its bytes escaped like the
+ * inside of a Python bytes literal. Reading and writing are exact inverses. */
 #include "vocab.h"
 #include <stdio.h>
 #include <string.h>
@@ -47,14 +47,15 @@ static int32_t guess_type(const char *s, uint32_t n, size_t id) {
     return id == 0 && n == 3 && memcmp(s, "<s>", 3) == 0 ? CONTROL : NORMAL;
 }
 
-rwkv_status rw_tokenizer_from_gguf(rwkv_tokenizer **out, const char *path, const char *const *tokens,
-                                   const uint32_t *lens, size_t n, const int32_t *types,
-                                   rwkv_error *err) {
+rwkv_status rw_tokenizer_from_gguf(rwkv_tokenizer **out, const char *path,
+                                   const char *const *tokens, const uint32_t *lens, size_t n,
+                                   const int32_t *types, rwkv_error *err) {
     rwkv_status st = RWKV_OK;
     int32_t twins[2];
     if (n == 0 || n > RW_MAX_WORLD_IDS) {
-        return rw_fail(err, RWKV_E_VOCAB, "%s: tokenizer.ggml.tokens: found %zu tokens; expected 1 to %u",
-                       path, n, RW_MAX_WORLD_IDS);
+        return rw_fail(err, RWKV_E_VOCAB,
+                       "%s: tokenizer.ggml.tokens: found %zu tokens; expected 1 to %u", path, n,
+                       RW_MAX_WORLD_IDS);
     }
     rwkv_tokenizer *t = rw_tokenizer_new(n, err);
     if (!t) return RWKV_E_NOMEM;
@@ -64,10 +65,11 @@ rwkv_status rw_tokenizer_from_gguf(rwkv_tokenizer **out, const char *path, const
         int32_t type = types ? types[id] : guess_type(tokens[id], lens[id], id);
         if (type == CONTROL || type == UNUSED) continue;
         if (!unescape(tokens[id], lens[id], bytes, &len)) {
-            st = rw_fail(err, RWKV_E_VOCAB,
-                         "%s: tokenizer.ggml.tokens[%zu]: found \"%.*s\"; expected 1 to %u bytes with "
-                         "escapes \\t \\n \\r \\\\ \\' \\xNN",
-                         path, id, lens[id] < 64 ? (int)lens[id] : 64, tokens[id], RW_MAX_TOKEN);
+            st = rw_fail(
+                err, RWKV_E_VOCAB,
+                "%s: tokenizer.ggml.tokens[%zu]: found \"%.*s\"; expected 1 to %u bytes with "
+                "escapes \\t \\n \\r \\\\ \\' \\xNN",
+                path, id, lens[id] < 64 ? (int)lens[id] : 64, tokens[id], RW_MAX_TOKEN);
             goto out;
         }
         RW_GOTO(rw_tokenizer_put(t, id, bytes, len, err));
@@ -98,16 +100,17 @@ static bool escape(const uint8_t *s, size_t n, rw_buf *out) {
     for (size_t i = 0; i < n; i++) {
         char text[8];
         const char *simple = s[i] ? strchr(values, s[i]) : NULL;
-        int len = simple                        ? snprintf(text, sizeof text, "\\%c", letters[simple - values])
-                  : s[i] == '\'' && both        ? snprintf(text, sizeof text, "\\'")
+        int len = simple ? snprintf(text, sizeof text, "\\%c", letters[simple - values])
+                  : s[i] == '\'' && both       ? snprintf(text, sizeof text, "\\'")
                   : s[i] < 0x20 || s[i] > 0x7E ? snprintf(text, sizeof text, "\\x%02x", s[i])
-                                                : snprintf(text, sizeof text, "%c", s[i]);
+                                               : snprintf(text, sizeof text, "%c", s[i]);
         if (!rw_buf_add(out, text, (size_t)len)) return false;
     }
     return true;
 }
 
-rwkv_status rw_tokenizer_gguf_entry(const rwkv_tokenizer *t, int32_t id, rw_buf *out, int32_t *type) {
+rwkv_status rw_tokenizer_gguf_entry(const rwkv_tokenizer *t, int32_t id, rw_buf *out,
+                                    int32_t *type) {
     size_t len;
     char pad[32];
     const char *bytes = rwkv_token_bytes(t, id, &len);

@@ -1,10 +1,10 @@
 /* neox.c - the GPT-NeoX tokenizer ("20B") out of a Hugging Face tokenizer.json.
  *
- * text -> special tokens (on request) -> NFC -> runs of blanks and other added tokens -> GPT-2 words
- * -> bytes -> merges in the order of their rank -> ids
+ *     text -> special tokens (on request) -> NFC -> runs of blanks and other added tokens
+ *          -> GPT-2 words -> bytes -> merges in the order of their rank -> ids
  *
- * Only what this tokenizer is made of is accepted: any other normalizer, pre-tokenizer or model in the
- * file is refused by name, because ignoring it would give other ids. */
+ * Only what this tokenizer is made of is accepted: any other normalizer, pre-tokenizer or model in
+ * the file is refused by name, because ignoring it would give other ids. */
 #include "vocab.h"
 #include "../base/json.h"
 #include <string.h>
@@ -17,10 +17,10 @@ typedef struct merge {
 } merge;
 
 typedef struct rw_neox {
-    merge *merges;           /* open addressing, mask + 1 slots */
+    merge *merges; /* open addressing, mask + 1 slots */
     size_t mask;
-    int32_t byte_id[256];    /* -1: no token */
-    rw_trie special, added;  /* found before and after NFC */
+    int32_t byte_id[256];   /* -1: no token */
+    rw_trie special, added; /* found before and after NFC */
     bool nfc;
     int32_t newline, two_newlines;
 } rw_neox;
@@ -54,10 +54,10 @@ typedef struct loader {
     rw_source src;
     rw_json j;
     rwkv_tokenizer *t;
-    rw_map by_bytes;    /* tokens of model.vocab */
-    rw_buf added;       /* of added_token */
+    rw_map by_bytes; /* tokens of model.vocab */
+    rw_buf added;    /* of added_token */
     rw_buf added_text;
-    size_t merges_at;   /* 0: none */
+    size_t merges_at; /* 0: none */
 } loader;
 
 /* The printable character that stands for a byte, back to the byte; -1 if it is none. */
@@ -68,8 +68,8 @@ static int alphabet_byte(uint32_t c) {
     return (int)(c < 33 ? c : c < 67 ? c - 33 + 0x7F : 0xAD);
 }
 
-/* Number of bytes that n characters of the alphabet stand for; 0 if there is another character or the
- * token is too long. */
+/* Number of bytes that n characters of the alphabet stand for; 0 if there is another character or
+ * the token is too long. */
 static size_t decode_alphabet(const char *text, size_t n, uint8_t out[RW_MAX_TOKEN]) {
     size_t len = 0;
     for (size_t i = 0; i < n;) {
@@ -139,8 +139,9 @@ static rwkv_status read_id(loader *l, int32_t *id, rwkv_error *err) {
     if (ev.kind != RW_JSON_NUMBER) return rw_json_fail(&l->j, &ev, "token", "an id", err);
     RW_TRY(rw_json_u64(&l->j, &ev, &value, err));
     if (value >= RW_MAX_NEOX_IDS) {
-        return rw_source_fail(&l->src, ev.pos, err, "id out of range; found %.*s; expected at most %u",
-                              (int)ev.len, ev.text, RW_MAX_NEOX_IDS - 1);
+        return rw_source_fail(&l->src, ev.pos, err,
+                              "id out of range; found %.*s; expected at most %u", (int)ev.len,
+                              ev.text, RW_MAX_NEOX_IDS - 1);
     }
     *id = (int32_t)value;
     return RWKV_OK;
@@ -157,8 +158,10 @@ static rwkv_status read_vocab(loader *l, rwkv_error *err) {
         if (ev.kind != RW_JSON_KEY) return RWKV_OK;
         size_t len = decode_alphabet(ev.text, ev.len, bytes), pos = ev.pos;
         if (!len) {
-            return rw_source_fail(&l->src, pos, err, "token is empty, longer than %u bytes, or not in "
-                                  "the byte alphabet", RW_MAX_TOKEN);
+            return rw_source_fail(&l->src, pos, err,
+                                  "token is empty, longer than %u bytes, or not in "
+                                  "the byte alphabet",
+                                  RW_MAX_TOKEN);
         }
         RW_TRY(read_id(l, &id, err));
         if (l->t->tokens[id].len) {
@@ -283,7 +286,8 @@ static rwkv_status name_tokens(loader *l, rwkv_error *err) {
         const char *bytes = (const char *)t->pool.data + t->tokens[id].off;
         if (!rw_map_put(&l->by_bytes, bytes, len, id, &other)) return rw_nomem(err, len);
         if (other != SIZE_MAX) {
-            return rw_source_fail(&l->src, 0, err, "tokens %zu and %zu have the same text", other, id);
+            return rw_source_fail(&l->src, 0, err, "tokens %zu and %zu have the same text", other,
+                                  id);
         }
     }
     for (unsigned b = 0; b < 256; b++) {
@@ -359,8 +363,8 @@ static rwkv_status read_merges(loader *l, rwkv_error *err) {
     }
 }
 
-/* Added tokens overrule those of the vocabulary that have the same id; special ones are found before
- * NFC, the others after it. */
+/* Added tokens overrule those of the vocabulary that have the same id; special ones are found
+ * before NFC, the others after it. */
 static rwkv_status index_added(loader *l, bool normalized, rw_trie *trie, rwkv_error *err) {
     const added_token *added = (const added_token *)(const void *)l->added.data;
     size_t n = l->added.len / sizeof *added, k = 0;
@@ -417,13 +421,13 @@ typedef struct symbol {
     uint32_t prev, next;
 } symbol;
 
-/* One word as a list of symbols, and the merges that are possible as a heap of rank << 32 | position.
- * An entry whose symbols have changed since is dropped when it comes up. */
+/* One word as a list of symbols, and the merges that are possible as a heap of rank << 32 |
+ * position. An entry whose symbols have changed since is dropped when it comes up. */
 typedef struct word_work {
-    symbol *symbols;  /* [cap] */
-    uint64_t *heap;   /* [2 * cap]: each merge takes one out and puts two in */
+    symbol *symbols; /* [cap] */
+    uint64_t *heap;  /* [2 * cap]: each merge takes one out and puts two in */
     size_t cap, n_heap;
-    rw_buf piece;     /* after NFC */
+    rw_buf piece; /* after NFC */
 } word_work;
 
 static rwkv_status reserve_word(word_work *w, size_t n, rwkv_error *err) {
@@ -444,7 +448,8 @@ static void push_pair(word_work *w, const rw_neox *x, uint32_t pos) {
     if (!m->order) return;
     uint64_t entry = (uint64_t)m->order << 32 | pos;
     size_t i = w->n_heap++;
-    for (; i > 0 && w->heap[(i - 1) / 2] > entry; i = (i - 1) / 2) w->heap[i] = w->heap[(i - 1) / 2];
+    for (; i > 0 && w->heap[(i - 1) / 2] > entry; i = (i - 1) / 2)
+        w->heap[i] = w->heap[(i - 1) / 2];
     w->heap[i] = entry;
 }
 
@@ -461,8 +466,8 @@ static uint64_t pop_pair(word_work *w) {
 }
 
 /* RWKV_E_TEXT without a message if a byte has no token. */
-static rwkv_status encode_word(const rw_neox *x, word_work *w, const uint8_t *word, size_t n, rw_ids *out,
-                               rwkv_error *err) {
+static rwkv_status encode_word(const rw_neox *x, word_work *w, const uint8_t *word, size_t n,
+                               rw_ids *out, rwkv_error *err) {
     RW_TRY(reserve_word(w, n, err));
     symbol *s = w->symbols;
     for (uint32_t i = 0; i < n; i++) {
@@ -488,8 +493,8 @@ static rwkv_status encode_word(const rw_neox *x, word_work *w, const uint8_t *wo
 }
 
 /* Text without added tokens, after NFC. */
-static rwkv_status encode_words(const rw_neox *x, word_work *w, const uint8_t *s, size_t n, rw_ids *out,
-                                rwkv_error *err) {
+static rwkv_status encode_words(const rw_neox *x, word_work *w, const uint8_t *s, size_t n,
+                                rw_ids *out, rwkv_error *err) {
     for (size_t pos = 0, len; pos < n; pos += len) {
         len = rw_gpt2_word(s + pos, n - pos);
         RW_TRY(encode_word(x, w, s + pos, len, out, err));
@@ -498,8 +503,8 @@ static rwkv_status encode_words(const rw_neox *x, word_work *w, const uint8_t *s
 }
 
 /* Text without special tokens. */
-static rwkv_status encode_piece(const rw_neox *x, word_work *w, const uint8_t *s, size_t n, rw_ids *out,
-                                rwkv_error *err) {
+static rwkv_status encode_piece(const rw_neox *x, word_work *w, const uint8_t *s, size_t n,
+                                rw_ids *out, rwkv_error *err) {
     if (n == 0) return RWKV_OK;
     if (x->nfc) {
         w->piece.len = 0;
@@ -518,8 +523,8 @@ static rwkv_status encode_piece(const rw_neox *x, word_work *w, const uint8_t *s
     return encode_words(x, w, s + begin, n - begin, out, err);
 }
 
-static rwkv_status encode_text(const rw_neox *x, word_work *w, const uint8_t *s, size_t n, uint32_t flags,
-                               rw_ids *out, size_t *begin, rwkv_error *err) {
+static rwkv_status encode_text(const rw_neox *x, word_work *w, const uint8_t *s, size_t n,
+                               uint32_t flags, rw_ids *out, size_t *begin, rwkv_error *err) {
     for (size_t pos = 0, len; (flags & RWKV_ENCODE_SPECIAL) && pos < n; pos += len ? len : 1) {
         int32_t id = rw_trie_match(&x->special, s + pos, n - pos, &len);
         if (id < 0) continue;

@@ -1,16 +1,18 @@
 /* sampler.c - draws the next token from the logits.
  *
- * Reference order (the pip package's): bias and penalties, softmax, top-p, top-k, [min-p, typical], power
- * 1/T, draw. Temperature order divides the logits by T first and has no power at the end; exempt from
- * counting are then all tokens of digits and blanks, and not only those that happen to be a part of
- * " \t0123456789". Greedy (T = 0 or top-p = 0) takes the best logit, the lowest id among equals.
+ * Reference order (the pip package's): bias and penalties, softmax, top-p, top-k, [min-p, typical],
+ * power 1/T, draw. Temperature order divides the logits by T first and has no power at the end;
+ * exempt from counting are then all tokens of digits and blanks, and not only those that happen to
+ * be a part of " \t0123456789". Greedy (T = 0 or top-p = 0) takes the best logit, the lowest id
+ * among equals.
  *
- * Nothing is sorted. Candidates that no truncation can keep are dropped first: with top-p P, tokens of
- * p < (1 - P) / n together weigh less than 1 - P. Among the rest the last token to keep is found as in
- * quickselect, weighing the parts. All passes over the vocabulary are simple loops.
+ * Nothing is sorted. Candidates that no truncation can keep are dropped first: with top-p P, tokens
+ * of p < (1 - P) / n together weigh less than 1 - P. Among the rest the last token to keep is found
+ * as in quickselect, weighing the parts. All passes over the vocabulary are simple loops.
  *
- * Random numbers: xoshiro256** seeded with splitmix64; the draw goes through the ids in their order. The
- * same seed and logits give the same tokens on every platform: exp is our own, sums have a fixed order. */
+ * Random numbers: xoshiro256** seeded with splitmix64; the draw goes through the ids in their
+ * order. The same seed and logits give the same tokens on every platform: exp is our own, sums have
+ * a fixed order. */
 #include "text.h"
 #include <math.h>
 #include <string.h>
@@ -24,29 +26,30 @@ typedef struct candidate {
 } candidate;
 
 struct rwkv_sampler {
-    size_t n;             /* [n] vocabulary */
+    size_t n; /* [n] vocabulary */
     rwkv_sampling how;
     rwkv_logit_bias *bias; /* how.bias points here */
     size_t cap_bias;
-    uint8_t *exempt;      /* [n] EXEMPT_* */
-    int32_t *absent;      /* [n_absent] ids without a token */
+    uint8_t *exempt; /* [n] EXEMPT_* */
+    int32_t *absent; /* [n_absent] ids without a token */
     size_t n_absent;
-    float *count;         /* [n] decaying counts; -1: never accepted */
-    int32_t *seen;        /* [n_seen] ids with a count */
+    float *count;  /* [n] decaying counts; -1: never accepted */
+    int32_t *seen; /* [n_seen] ids with a count */
     size_t n_seen;
-    float *logits;        /* [n] after penalties */
-    candidate *cand;      /* [n] what may be drawn */
+    float *logits;   /* [n] after penalties */
+    candidate *cand; /* [n] what may be drawn */
     size_t n_cand;
-    double total;         /* of the weights */
-    double mu;            /* mirostat */
+    double total; /* of the weights */
+    double mu;    /* mirostat */
     uint64_t rng[4];
 };
 
 /* ------------------------------------------------------------------ presets */
 
-/* T, top-p, presence, frequency, decay. Sources: default, the demo chat of ChatRWKV for World and G1;
- * chat, the range usual for talk, its wide end; creative, the pip package's defaults for free writing;
- * conservative, the demo's values for tuned states; mechanical, for exact tasks, nearly greedy. */
+/* T, top-p, presence, frequency, decay. Sources: default, the demo chat of ChatRWKV for World and
+ * G1; chat, the range usual for talk, its wide end; creative, the pip package's defaults for free
+ * writing; conservative, the demo's values for tuned states; mechanical, for exact tasks, nearly
+ * greedy. */
 static const struct preset {
     const char *name;
     float temperature, top_p, presence, frequency, decay;
@@ -125,7 +128,10 @@ static inline float exp_neg(float x) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    union { int32_t i; float f; } scale = {((int32_t)n + 127) << 23};
+    union {
+        int32_t i;
+        float f;
+    } scale = {((int32_t)n + 127) << 23};
     return p * scale.f;
 }
 
@@ -168,10 +174,11 @@ static float max_of(const float *x, size_t n) {
 
 /* ------------------------------------------------------------------ parameters */
 
-static rwkv_status check_range(const char *name, float value, float min, float max, rwkv_error *err) {
+static rwkv_status check_range(const char *name, float value, float min, float max,
+                               rwkv_error *err) {
     if (value >= min && value <= max) return RWKV_OK; /* false for NaN */
-    return rw_fail(err, RWKV_E_ARG, "sampling: %s; found %g; expected %g to %g", name, (double)value,
-                   (double)min, (double)max);
+    return rw_fail(err, RWKV_E_ARG, "sampling: %s; found %g; expected %g to %g", name,
+                   (double)value, (double)min, (double)max);
 }
 
 static rwkv_status check_how(const rwkv_sampling *how, size_t n_vocab, rwkv_error *err) {
@@ -198,18 +205,21 @@ static rwkv_status check_how(const rwkv_sampling *how, size_t n_vocab, rwkv_erro
                        (unsigned)how->mirostat);
     }
     if (how->order != RWKV_ORDER_REFERENCE && how->order != RWKV_ORDER_TEMPERATURE) {
-        return rw_fail(err, RWKV_E_ARG, "sampling: order; found %d; expected 0 or 1", (int)how->order);
+        return rw_fail(err, RWKV_E_ARG, "sampling: order; found %d; expected 0 or 1",
+                       (int)how->order);
     }
     if (how->n_bias && !how->bias) return rw_fail(err, RWKV_E_ARG, "sampling: bias is NULL");
     for (size_t i = 0; i < how->n_bias; i++) {
         rwkv_logit_bias b = how->bias[i];
         if (b.token < 0 || (size_t)b.token >= n_vocab) {
-            return rw_fail(err, RWKV_E_ARG, "sampling: bias[%zu].token; found %d; expected 0 to %zu", i,
+            return rw_fail(err, RWKV_E_ARG,
+                           "sampling: bias[%zu].token; found %d; expected 0 to %zu", i,
                            (int)b.token, n_vocab - 1);
         }
         if (!(b.bias <= 1e30f)) {
-            return rw_fail(err, RWKV_E_ARG, "sampling: bias[%zu].bias; found %g; expected at most 1e30",
-                           i, (double)b.bias);
+            return rw_fail(err, RWKV_E_ARG,
+                           "sampling: bias[%zu].bias; found %g; expected at most 1e30", i,
+                           (double)b.bias);
         }
     }
     return RWKV_OK;
@@ -249,8 +259,8 @@ rwkv_status rwkv_sampler_new(rwkv_sampler **out, size_t n_vocab, const rwkv_toke
                              const rwkv_sampling *how, rwkv_error *err) {
     rwkv_status st = RWKV_OK;
     if (!out || !how || n_vocab == 0 || n_vocab > INT32_MAX) {
-        return rw_fail(err, RWKV_E_ARG, "rwkv_sampler_new: n_vocab; found %zu; expected 1 to %d", n_vocab,
-                       INT32_MAX);
+        return rw_fail(err, RWKV_E_ARG, "rwkv_sampler_new: n_vocab; found %zu; expected 1 to %d",
+                       n_vocab, INT32_MAX);
     }
     rwkv_sampler *p = rw_calloc(1, sizeof *p);
     if (!p) return rw_nomem(err, sizeof *p);
@@ -302,8 +312,8 @@ void rwkv_sampler_reset(rwkv_sampler *p) {
 rwkv_status rwkv_sampler_copy(rwkv_sampler *dst, const rwkv_sampler *src, rwkv_error *err) {
     if (dst == src) return RWKV_OK;
     if (dst->n != src->n) {
-        return rw_fail(err, RWKV_E_ARG, "sampler: vocabularies differ; found %zu; expected %zu", src->n,
-                       dst->n);
+        return rw_fail(err, RWKV_E_ARG, "sampler: vocabularies differ; found %zu; expected %zu",
+                       src->n, dst->n);
     }
     RW_TRY(rwkv_sampler_set(dst, &src->how, err));
     rwkv_sampler_reset(dst);
@@ -318,7 +328,8 @@ rwkv_status rwkv_sampler_copy(rwkv_sampler *dst, const rwkv_sampler *src, rwkv_e
     return RWKV_OK;
 }
 
-/* All counts decay first; an exempt token gets an entry, and so the presence penalty, but counts 0. */
+/* All counts decay first. An exempt token gets an entry, and so the presence penalty, but adds 0.
+ */
 void rwkv_sampler_accept(rwkv_sampler *p, int32_t token) {
     if (token < 0 || (size_t)token >= p->n) return;
     uint8_t exempt = p->how.order == RWKV_ORDER_REFERENCE ? EXEMPT_REFERENCE : EXEMPT;
@@ -341,7 +352,8 @@ static rwkv_status penalize(rwkv_sampler *p, const float *logits, rwkv_error *er
     for (size_t i = 0; i < p->n; i++) bad |= !(logits[i] <= LARGEST); /* NaN, +inf */
     for (size_t i = 0; bad; i++) {
         if (logits[i] <= LARGEST) continue;
-        return rw_fail(err, RWKV_E_NUMERIC, "logit of token %zu; found %g; expected a finite number", i,
+        return rw_fail(err, RWKV_E_NUMERIC,
+                       "logit of token %zu; found %g; expected a finite number", i,
                        (double)logits[i]);
     }
     memcpy(p->logits, logits, p->n * sizeof *logits);
@@ -375,8 +387,8 @@ static void place_pivot(candidate *c, size_t n) {
     if (ranks_before(*b, *z)) swap(b, z);
 }
 
-/* Taking candidates in falling order: the one with which their weights reach `weight` or their number
- * reaches `count`; the last of all if neither happens. Reorders c. */
+/* Taking candidates in falling order: the one with which their weights reach `weight` or their
+ * number reaches `count`; the last of all if neither happens. Reorders c. */
 static candidate find_last(candidate *c, size_t n, double weight, size_t count) {
     while (n > 1) {
         size_t before = 0;
@@ -434,7 +446,8 @@ static void cut_after(rwkv_sampler *p, candidate last) {
     p->n_cand = kept;
 }
 
-/* Locally typical sampling: those whose surprise is nearest to the entropy, until they weigh typical_p. */
+/* Locally typical sampling: those whose surprise is nearest to the entropy, until they weigh
+ * typical_p. */
 static void keep_typical(rwkv_sampler *p) {
     double sum = 0, entropy = 0;
     for (size_t i = 0; i < p->n_cand; i++) sum += (double)p->cand[i].weight;
@@ -449,8 +462,8 @@ static void keep_typical(rwkv_sampler *p) {
     cut_after(p, find_last(p->cand, p->n_cand, (double)p->how.typical_p * sum, SIZE_MAX));
 }
 
-/* The logit below which no token is drawn: exactly for min-p and mirostat, a bound for top-p. sum: of
- * exp((logit - max) / t) over all tokens. */
+/* The logit below which no token is drawn: exactly for min-p and mirostat, a bound for top-p. sum:
+ * of exp((logit - max) / t) over all tokens. */
 static double lowest_logit(const rwkv_sampler *p, float max, float t, double sum) {
     const rwkv_sampling *how = &p->how;
     double lowest = -INFINITY, bound;
@@ -460,7 +473,8 @@ static double lowest_logit(const rwkv_sampler *p, float max, float t, double sum
     }
     if (how->min_p > 0) lowest = (double)max + (double)t * log((double)how->min_p);
     if (how->top_p < 1) {
-        bound = (double)max + (double)t * (log((1 - (double)how->top_p) / (double)p->n * sum) - 1e-3);
+        bound =
+            (double)max + (double)t * (log((1 - (double)how->top_p) / (double)p->n * sum) - 1e-3);
         if (bound > lowest) lowest = bound;
     }
     return lowest;
@@ -488,14 +502,15 @@ static void restore_order(rwkv_sampler *p) {
     gather(p, -INFINITY);
 }
 
-/* p->cand, weights and total. In both orders a candidate's weight is exp(logit / T) in the end; the orders
- * differ in the temperature t at which truncations look at it. */
+/* p->cand, weights and total. In both orders a candidate's weight is exp(logit / T) in the end; the
+ * orders differ in the temperature t at which truncations look at it. */
 static rwkv_status distribute(rwkv_sampler *p, const float *logits, rwkv_error *err) {
     const rwkv_sampling *how = &p->how;
     RW_TRY(penalize(p, logits, err));
     float max = max_of(p->logits, p->n);
     if (!(max > -INFINITY && max < INFINITY)) {
-        return rw_fail(err, RWKV_E_NUMERIC, "no token can be drawn: the largest logit is %g", (double)max);
+        return rw_fail(err, RWKV_E_NUMERIC, "no token can be drawn: the largest logit is %g",
+                       (double)max);
     }
     p->total = 1;
     if (how->temperature == 0 || how->top_p == 0 || how->top_k == 1) {
@@ -522,7 +537,8 @@ static rwkv_status distribute(rwkv_sampler *p, const float *logits, rwkv_error *
     return RWKV_OK;
 }
 
-rwkv_status rwkv_sampler_probs(rwkv_sampler *p, const float *logits, float *probs, rwkv_error *err) {
+rwkv_status rwkv_sampler_probs(rwkv_sampler *p, const float *logits, float *probs,
+                               rwkv_error *err) {
     RW_TRY(distribute(p, logits, err));
     memset(probs, 0, p->n * sizeof *probs);
     for (size_t i = 0; i < p->n_cand; i++) {
@@ -531,13 +547,14 @@ rwkv_status rwkv_sampler_probs(rwkv_sampler *p, const float *logits, float *prob
     return RWKV_OK;
 }
 
-rwkv_status rwkv_sampler_next(rwkv_sampler *p, const float *logits, int32_t *token, rwkv_error *err) {
+rwkv_status rwkv_sampler_next(rwkv_sampler *p, const float *logits, int32_t *token,
+                              rwkv_error *err) {
     size_t i = 0;
     RW_TRY(distribute(p, logits, err));
     if (p->n_cand > 1) {
         double left = next_random(p->rng) * p->total;
-        while (i + 1 < p->n_cand && left >= (double)p->cand[i].weight) left -= (double)p->cand[i++].weight;
-        while (i > 0 && p->cand[i].weight == 0) i--; /* where rounding has carried past the last */
+        while (i + 1 < p->n_cand && left >= (double)p->cand[i].weight)
+            left -= (double)p->cand[i++].weight;
     }
     if (p->how.mirostat) {
         double surprise = -log2((double)p->cand[i].weight / p->total);

@@ -1,5 +1,6 @@
-/* search.c - finds the vocabulary of a model that does not carry its own: the file that the user names, a
- * file beside the model, the data directories; the size of the vocabulary says which one is meant. */
+/* search.c - finds the vocabulary of a model that does not carry its own: the file that the user
+ * names, a file beside the model, the data directories; the size of the vocabulary says which one
+ * is meant. */
 #include "vocab.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,7 +58,8 @@ static bool try_beside(search *s, const char *model_path) {
     size_t len = strlen(model_path);
     char inside[MAX_PATH];
     int n = snprintf(inside, sizeof inside, "%s/", model_path);
-    if (try_file(s, model_path, dot && dot > name ? (size_t)(dot - model_path) : len, ".vocab.txt")) {
+    if (try_file(s, model_path, dot && dot > name ? (size_t)(dot - model_path) : len,
+                 ".vocab.txt")) {
         return true;
     }
     if (n > 0 && (size_t)n < sizeof inside && try_folder(s, inside, (size_t)n)) return true;
@@ -97,8 +99,8 @@ static rwkv_status open_named(rwkv_tokenizer **out, const char *path, size_t n_v
     }
     rwkv_tokenizer_free(t);
     return rw_fail(err, RWKV_E_VOCAB,
-                   "%s: vocabulary of another model; found %zu tokens; expected at most %zu", path, size,
-                   n_vocab);
+                   "%s: vocabulary of another model; found %zu tokens; expected at most %zu", path,
+                   size, n_vocab);
 }
 
 rwkv_status rw_tokenizer_search(rwkv_tokenizer **out, const char *vocab, const char *model_path,
@@ -106,7 +108,8 @@ rwkv_status rw_tokenizer_search(rwkv_tokenizer **out, const char *vocab, const c
     if (vocab) return open_named(out, vocab, n_vocab, err);
     search s = {.n_vocab = n_vocab};
     const char *usual = usual_file(n_vocab);
-    bool over = (model_path && try_beside(&s, model_path)) || (usual && try_data_folders(&s, usual));
+    bool over =
+        (model_path && try_beside(&s, model_path)) || (usual && try_data_folders(&s, usual));
     if (s.found) {
         *out = s.found;
         return RWKV_OK;
@@ -115,9 +118,10 @@ rwkv_status rw_tokenizer_search(rwkv_tokenizer **out, const char *vocab, const c
     if (n_vocab == 256) return rwkv_tokenizer_open(out, NULL, err);
     const char *but = s.refused.message[0] ? "; not usable: " : "";
     if (!usual) {
-        return rw_fail(err, RWKV_E_VOCAB,
-                       "%s: no vocabulary of %zu tokens found beside the model; pass --vocab FILE%s%s",
-                       model_path ? model_path : "", n_vocab, but, s.refused.message);
+        return rw_fail(
+            err, RWKV_E_VOCAB,
+            "%s: no vocabulary of %zu tokens found beside the model; pass --vocab FILE%s%s",
+            model_path ? model_path : "", n_vocab, but, s.refused.message);
     }
     return rw_fail(err, RWKV_E_VOCAB,
                    "%s: vocabulary %s not found beside the model or in the data directory; run "

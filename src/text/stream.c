@@ -1,9 +1,9 @@
-/* stream.c - tokens' bytes -> text that may be shown: whole UTF-8 characters, and nothing that may turn out
- * to be the beginning of a stop string.
+/* stream.c - tokens' bytes -> text that may be shown: whole UTF-8 characters, and nothing that may
+ * turn out to be the beginning of a stop string.
  *
- * Works byte by byte, so the text does not depend on how it is cut into tokens. The stop that is complete
- * first wins; of several that end with the same byte, the longest. Bytes that are no UTF-8 become U+FFFD,
- * one for each maximal beginning of a character, as soon as that is certain. */
+ * Works byte by byte, so the text does not depend on how it is cut into tokens. The stop that is
+ * complete first wins; of several that end with the same byte, the longest. Bytes that are no UTF-8
+ * become U+FFFD, one for each maximal beginning of a character, as soon as that is certain. */
 #include "text.h"
 #include <string.h>
 
@@ -78,7 +78,7 @@ void rwkv_stream_reset(rwkv_stream *s) {
     s->over = false;
 }
 
-/* Knuth-Morris-Pratt for every stop. Returns the length of the stop that this byte completes, or 0. */
+/* Knuth-Morris-Pratt for every stop. The length of the stop that this byte completes, or 0. */
 static size_t advance(rwkv_stream *s, uint8_t byte) {
     size_t complete = 0;
     for (size_t i = 0; i < s->n_stops; i++) {

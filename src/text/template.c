@@ -1,9 +1,11 @@
-/* template.c - messages -> the prompt that a model was trained on, and the texts that end its answer.
+/* template.c - messages -> the prompt that a model was trained on, and the texts that end its
+ * answer.
  *
- * A turn is "Name: text" and a blank line; therefore no text inside a turn may contain a blank line: line
- * ends become "\n", runs of them one, the ends are trimmed. Every turn ends with its blank line, so
- * rendering a conversation equals rendering its parts one after the other (for "pile" but for the newline
- * in front). An open prompt ends in "Assistant:" without a blank: the model's first token brings it.
+ * A turn is "Name: text" and a blank line; therefore no text inside a turn may contain a blank
+ * line: line ends become "\n", runs of them one, the ends are trimmed. Every turn ends with its
+ * blank line, so rendering a conversation equals rendering its parts one after the other (for
+ * "pile" but for the newline in front). An open prompt ends in "Assistant:" without a blank: the
+ * model's first token brings it.
  *
  * Prompts of 20B models that end in a blank line need RWKV_ENCODE_PROMPT. */
 #include "text.h"
@@ -13,15 +15,15 @@
 
 struct rwkv_template {
     const char *name;
-    const char *roles[3];  /* in front of a text, by rwkv_role; NULL: the text stands alone */
-    const char *opening;   /* of the whole prompt */
+    const char *roles[3]; /* in front of a text, by rwkv_role; NULL: the text stands alone */
+    const char *opening;  /* of the whole prompt */
     bool thinks, raw;
     const char *const *stops;
     size_t n_stops;
 };
 
-/* A blank line and the name of a speaker. With its colon: an answer may well have a paragraph that begins
- * with "Users". Not every blank line: World models write paragraphs. */
+/* A blank line and the name of a speaker. With its colon: an answer may well have a paragraph that
+ * begins with "Users". Not every blank line: World models write paragraphs. */
 static const char *const world_stops[] = {"\n\nUser:", "\n\nAssistant:", "\n\nSystem:"};
 static const char *const bob_stops[] = {"\n\nBob:", "\n\nAlice:", "\n\n# Instruction:"};
 
@@ -34,7 +36,8 @@ static const rwkv_template templates[] = {
 };
 #define N_TEMPLATES (sizeof templates / sizeof *templates)
 
-/* What follows the last user's text, and what opens the answer. The thought's tag stays without its last
+/* What follows the last user's text, and what opens the answer. The thought's tag stays without its
+ * last
  * ">", because the next token may be ">", ">\n" or "></". */
 static const struct think_mode {
     const char *suffix, *opening;
@@ -141,7 +144,8 @@ static void put_clean(writer *w, slice text, bool blank) {
     }
 }
 
-static void put_message(writer *w, const rwkv_template *t, const rwkv_message *m, const char *suffix) {
+static void put_message(writer *w, const rwkv_template *t, const rwkv_message *m,
+                        const char *suffix) {
     slice text = {m->text, m->len};
     const char *name = t->roles[m->role];
     if (t->raw) {
@@ -164,7 +168,8 @@ rwkv_status rwkv_template_render(const rwkv_template *t, const rwkv_message *mes
         return rw_fail(err, RWKV_E_ARG, "rwkv_template_render: an argument is NULL");
     }
     if ((unsigned)think > RWKV_THINK_LONG) {
-        return rw_fail(err, RWKV_E_ARG, "think; found %d; expected 0 to %d", (int)think, RWKV_THINK_LONG);
+        return rw_fail(err, RWKV_E_ARG, "think; found %d; expected 0 to %d", (int)think,
+                       RWKV_THINK_LONG);
     }
     for (size_t i = 0; i < n; i++) {
         if ((unsigned)messages[i].role > RWKV_ASSISTANT || (!messages[i].text && messages[i].len)) {
@@ -174,14 +179,16 @@ rwkv_status rwkv_template_render(const rwkv_template *t, const rwkv_message *mes
     }
     const struct think_mode *mode = &think_modes[t->thinks && open ? think : RWKV_THINK_NONE];
     put_string(&w, t->opening);
-    for (size_t i = 0; i < n; i++) put_message(&w, t, &messages[i], i == last_user ? mode->suffix : "");
+    for (size_t i = 0; i < n; i++)
+        put_message(&w, t, &messages[i], i == last_user ? mode->suffix : "");
     if (open && !t->raw) {
         put_string(&w, t->roles[RWKV_ASSISTANT]);
         put_string(&w, mode->opening);
     }
     *len = w.len;
     if (w.len <= cap || !buf) return RWKV_OK;
-    return rw_fail(err, RWKV_E_SPACE, "the prompt has %zu bytes; there is room for %zu", w.len, cap);
+    return rw_fail(err, RWKV_E_SPACE, "the prompt has %zu bytes; there is room for %zu", w.len,
+                   cap);
 }
 
 /* ------------------------------------------------------------------ choice */
@@ -204,18 +211,19 @@ static bool contains_word(const char *name, const char *lower) {
 static bool names_g_series(const char *name) {
     for (size_t i = 0; name[i]; i++) {
         bool begins = i == 0 || !isalnum((unsigned char)name[i - 1]);
-        if (begins && tolower((unsigned char)name[i]) == 'g' && isdigit((unsigned char)name[i + 1]) &&
-            !isdigit((unsigned char)name[i + 2])) {
+        if (begins && tolower((unsigned char)name[i]) == 'g' &&
+            isdigit((unsigned char)name[i + 1]) && !isdigit((unsigned char)name[i + 2])) {
             return true;
         }
     }
     return false;
 }
 
-/* Our own files record a template's name. Else the model's name says most: llama.cpp's converter writes
- * one and the same template text into World and G1 files. */
+/* Our own files record a template's name. Else the model's name says most: llama.cpp's converter
+ * writes one and the same template text into World and G1 files. */
 const rwkv_template *rw_template_choose(const char *gguf_template, size_t gguf_template_len,
-                                        const char *model_name, const char *version, size_t n_vocab) {
+                                        const char *model_name, const char *version,
+                                        size_t n_vocab) {
     slice text = {gguf_template ? gguf_template : "", gguf_template ? gguf_template_len : 0};
     const char *name = model_name ? model_name : "";
     bool deep_embed = version && strcmp(version, "7a") == 0; /* all of them are G1 */

@@ -6,14 +6,15 @@
 
 /* From a GGUF token list (strings escaped like a Python bytes literal; types: 1 normal, 3 control,
  * 5 unused; control and unused entries stay out of the trie). types may be NULL. */
-rwkv_status rw_tokenizer_from_gguf(rwkv_tokenizer **out, const char *path, const char *const *tokens,
-                                   const uint32_t *lens, size_t n, const int32_t *types,
-                                   rwkv_error *err);
+rwkv_status rw_tokenizer_from_gguf(rwkv_tokenizer **out, const char *path,
+                                   const char *const *tokens, const uint32_t *lens, size_t n,
+                                   const int32_t *types, rwkv_error *err);
 /* The inverse: the escaped entry of an id, "[PADn]" for unused ids. *type as above. */
-rwkv_status rw_tokenizer_gguf_entry(const rwkv_tokenizer *t, int32_t id, rw_buf *out, int32_t *type);
-/* vocab if not NULL, else a file beside the model, else $XDG_DATA_HOME/rwkv, else <prefix>/share/rwkv,
- * else (256 tokens) bytes. RWKV_E_VOCAB says what is missing and where to get it. A vocabulary whose
- * ids do not fit n_vocab is refused. */
+rwkv_status rw_tokenizer_gguf_entry(const rwkv_tokenizer *t, int32_t id, rw_buf *out,
+                                    int32_t *type);
+/* vocab if not NULL, else a file beside the model, else $XDG_DATA_HOME/rwkv, else
+ * <prefix>/share/rwkv, else (256 tokens) bytes. RWKV_E_VOCAB says what is missing and where to get
+ * it. A vocabulary whose ids do not fit n_vocab is refused. */
 rwkv_status rw_tokenizer_search(rwkv_tokenizer **out, const char *vocab, const char *model_path,
                                 size_t n_vocab, rwkv_error *err);
 /* True if the vocabulary spells id 0 as an ordinary token (puzzle vocabularies). */
@@ -22,6 +23,7 @@ bool rw_tokenizer_has_zero(const rwkv_tokenizer *t);
 /* The template for a model: by GGUF's tokenizer.chat_template (may be NULL), the model's name, its
  * version ("7") and vocabulary size. Never NULL. */
 const rwkv_template *rw_template_choose(const char *gguf_template, size_t gguf_template_len,
-                                        const char *model_name, const char *version, size_t n_vocab);
+                                        const char *model_name, const char *version,
+                                        size_t n_vocab);
 
 #endif

@@ -1,5 +1,5 @@
-/* tokenizer.c - the public face of all tokenizers: open, encode, bytes of an id; and the choice of a
- * vocabulary for a model. */
+/* tokenizer.c - the public face of all tokenizers: open, encode, bytes of an id; and the choice of
+ * a vocabulary for a model. */
 #include "vocab.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +35,8 @@ void rwkv_tokenizer_free(rwkv_tokenizer *t) {
 rwkv_status rw_tokenizer_put(rwkv_tokenizer *t, size_t id, const void *bytes, size_t len,
                              rwkv_error *err) {
     size_t off = t->pool.len;
-    if (off > UINT32_MAX - len || !rw_buf_add(&t->pool, bytes, len)) return rw_nomem(err, off + len);
+    if (off > UINT32_MAX - len || !rw_buf_add(&t->pool, bytes, len))
+        return rw_nomem(err, off + len);
     t->tokens[id] = (rw_token){(uint32_t)off, (uint32_t)len};
     if (id >= t->n_ids) t->n_ids = id + 1;
     return RWKV_OK;
@@ -93,7 +94,8 @@ static rwkv_status open_bytes(rwkv_tokenizer **out, rwkv_error *err) {
     return st;
 }
 
-/* A JSON object with a "model" is a tokenizer.json; else ids are its keys, or it is the line format. */
+/* A JSON object with a "model" is a tokenizer.json; else ids are its keys, or it is the line
+ * format. */
 rwkv_status rwkv_tokenizer_open(rwkv_tokenizer **out, const char *path, rwkv_error *err) {
     if (!out) return rw_fail(err, RWKV_E_ARG, "rwkv_tokenizer_open: out is NULL");
     if (!path) return open_bytes(out, err);
@@ -137,8 +139,8 @@ const char *rwkv_token_bytes(const rwkv_tokenizer *t, int32_t id, size_t *len) {
 
 /* ------------------------------------------------------------------ encoding */
 
-static rwkv_status encode_greedy(const rwkv_tokenizer *t, const uint8_t *text, size_t len, rw_ids *out,
-                                 rwkv_error *err) {
+static rwkv_status encode_greedy(const rwkv_tokenizer *t, const uint8_t *text, size_t len,
+                                 rw_ids *out, rwkv_error *err) {
     for (size_t pos = 0, step; pos < len; pos += step) {
         int32_t id = rw_trie_match(&t->trie, text + pos, len - pos, &step);
         if (id < 0) {

@@ -1,7 +1,8 @@
 /* trie.c - finds the longest token at a place of the text.
  *
- * Built once from the sorted tokens: a node is a range of tokens that share their first `depth` bytes, and
- * working through the nodes in the order in which they are made puts children side by side. */
+ * Built once from the sorted tokens: a node is a range of tokens that share their first `depth`
+ * bytes, and working through the nodes in the order in which they are made puts children side by
+ * side. */
 #include "vocab.h"
 #include <stdlib.h>
 #include <string.h>

@@ -16,8 +16,8 @@ static uint8_t combining_class(int32_t cp) {
     return (uint8_t)utf8proc_get_property(cp)->combining_class;
 }
 
-/* Canonical order: each run of marks sorted by class, equal classes in their order. A counting sort,
- * because utf8proc's own exchange sort takes quadratic time on a megabyte of marks. */
+/* Canonical order: each run of marks sorted by class, equal classes in their order. A counting
+ * sort, because utf8proc's own exchange sort takes quadratic time on a megabyte of marks. */
 static void order_marks(int32_t *points, int32_t *temp, size_t n) {
     for (size_t i = 0, end; i < n; i = end) {
         uint8_t last = combining_class(points[i]);

@@ -1,14 +1,16 @@
-/* vocab.c - reads World vocabularies: lines "ID LITERAL LENGTH" with a Python literal, or a JSON object
+/* vocab.c - reads World vocabularies: lines "ID LITERAL LENGTH" with a Python literal, or a JSON
+ * object
  * {"ID": "text" or [bytes]}. Hands a JSON object that is a tokenizer.json to neox.c.
  *
- * The file is hostile: every id once and without gaps, every length right, no token empty, over-long or
- * given twice. Errors are "path:line:column: what". */
+ * The file is hostile: every id once and without gaps, every length right, no token empty,
+ * over-long or given twice. Errors are "path:line:column: what". */
 #include "vocab.h"
 #include "../base/json.h"
 #include <stdio.h>
 #include <string.h>
 
-rwkv_status rw_source_fail(const rw_source *src, size_t pos, rwkv_error *err, const char *fmt, ...) {
+rwkv_status rw_source_fail(const rw_source *src, size_t pos, rwkv_error *err, const char *fmt,
+                           ...) {
     size_t line = 1, begin = 0;
     char text[512];
     rwkv_error place = {0};
@@ -34,8 +36,8 @@ typedef struct reader {
     rw_source src;
     size_t pos;
     rwkv_tokenizer *t;
-    size_t *where;                /* [cap_ids] position of each id's line */
-    uint8_t token[RW_MAX_TOKEN];  /* the literal being decoded */
+    size_t *where;               /* [cap_ids] position of each id's line */
+    uint8_t token[RW_MAX_TOKEN]; /* the literal being decoded */
     size_t len;
 } reader;
 
@@ -47,7 +49,8 @@ static rwkv_status fail_here(const reader *r, const char *expected, rwkv_error *
     int c = peek(r);
     if (c < 0) return rw_source_fail(&r->src, r->pos, err, "found the end; expected %s", expected);
     if (c == '\n' || c == '\r') {
-        return rw_source_fail(&r->src, r->pos, err, "found the end of the line; expected %s", expected);
+        return rw_source_fail(&r->src, r->pos, err, "found the end of the line; expected %s",
+                              expected);
     }
     return c > 0x20 && c < 0x7F
                ? rw_source_fail(&r->src, r->pos, err, "found '%c'; expected %s", c, expected)
@@ -74,7 +77,8 @@ static rwkv_status read_blank(reader *r, const char *expected, rwkv_error *err) 
     return RWKV_OK;
 }
 
-static rwkv_status add_bytes(reader *r, const void *bytes, size_t n, size_t begin, rwkv_error *err) {
+static rwkv_status add_bytes(reader *r, const void *bytes, size_t n, size_t begin,
+                             rwkv_error *err) {
     if (n > RW_MAX_TOKEN - r->len) {
         return rw_source_fail(&r->src, begin, err, "token is longer than %u bytes", RW_MAX_TOKEN);
     }
@@ -97,8 +101,8 @@ static int hex_digit(int c) {
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* At a backslash. Numeric escapes are code points in '...' and bytes in b'...', where \u and \U mean
- * nothing. Escapes that Python keeps with their backslash are refused: none is in use. */
+/* At a backslash. Numeric escapes are code points in '...' and bytes in b'...', where \u and \U
+ * mean nothing. Escapes that Python keeps with their backslash are refused: none is in use. */
 static rwkv_status read_escape(reader *r, bool raw, size_t begin, rwkv_error *err) {
     static const char letters[] = "\\'\"abfnrtv", values[] = "\\'\"\a\b\f\n\r\t\v";
     size_t at = r->pos++;
@@ -138,7 +142,8 @@ static rwkv_status read_literal(reader *r, rwkv_error *err) {
             continue;
         }
         if (c < 0x20 || (raw && c > 0x7E)) return fail_here(r, "the closing quote", err);
-        if (c > 0x7E) len = rw_utf8_next((const char *)r->src.data + r->pos, r->src.len - r->pos, &cp);
+        if (c > 0x7E)
+            len = rw_utf8_next((const char *)r->src.data + r->pos, r->src.len - r->pos, &cp);
         if (len < 1) return fail_here(r, "UTF-8", err);
         RW_TRY(add_bytes(r, r->src.data + r->pos, (size_t)len, begin, err));
         r->pos += (size_t)len;
@@ -149,8 +154,8 @@ static rwkv_status read_literal(reader *r, rwkv_error *err) {
 
 static rwkv_status put_token(reader *r, size_t id, size_t at, rwkv_error *err) {
     if (id >= RW_MAX_WORLD_IDS) {
-        return rw_source_fail(&r->src, at, err, "id out of range; found %zu; expected at most %u", id,
-                              RW_MAX_WORLD_IDS - 1);
+        return rw_source_fail(&r->src, at, err, "id out of range; found %zu; expected at most %u",
+                              id, RW_MAX_WORLD_IDS - 1);
     }
     if (r->t->tokens[id].len) {
         return rw_source_fail(&r->src, at, err, "id %zu occurs twice; first at byte %zu", id,
@@ -169,8 +174,8 @@ static rwkv_status read_line(reader *r, rwkv_error *err) {
     length_at = r->pos;
     RW_TRY(read_number(r, "the token's length", &length, err));
     if (length != r->len) {
-        return rw_source_fail(&r->src, length_at, err, "token's length is wrong; found %zu; expected %zu",
-                              length, r->len);
+        return rw_source_fail(&r->src, length_at, err,
+                              "token's length is wrong; found %zu; expected %zu", length, r->len);
     }
     if (peek(r) == '\r') r->pos++;
     if (peek(r) >= 0 && peek(r) != '\n') return fail_here(r, "the end of the line", err);
@@ -254,12 +259,13 @@ static rwkv_status check_ids(reader *r, rwkv_error *err) {
         if (t->tokens[id].len) continue;
         size_t next = id + 1;
         while (!t->tokens[next].len) next++;
-        return rw_source_fail(&r->src, r->where[next], err, "id %zu is missing; found %zu", id, next);
+        return rw_source_fail(&r->src, r->where[next], err, "id %zu is missing; found %zu", id,
+                              next);
     }
     rwkv_status st = rw_tokenizer_index(t, twins, err);
     if (twins[0] < 0) return st;
-    return rw_source_fail(&r->src, r->where[twins[1]], err, "token %d has the same text as token %d",
-                          (int)twins[1], (int)twins[0]);
+    return rw_source_fail(&r->src, r->where[twins[1]], err,
+                          "token %d has the same text as token %d", (int)twins[1], (int)twins[0]);
 }
 
 /* True if the first key of a JSON object is no number: then it is a tokenizer.json. */

@@ -1,14 +1,14 @@
-/* vocab.h - the inside of a tokenizer, shared by its readers (vocab.c, neox.c, gguf entries) and its
- * encoders.
+/* vocab.h - the inside of a tokenizer, shared by its readers (vocab.c, neox.c, gguf entries) and
+ * its encoders.
  *
- * All kinds keep the bytes of their tokens in one pool. World vocabularies, puzzles and plain bytes are
- * one trie; a GPT-NeoX vocabulary has merges instead. */
+ * All kinds keep the bytes of their tokens in one pool. World vocabularies, puzzles and plain bytes
+ * are one trie; a GPT-NeoX vocabulary has merges instead. */
 #ifndef RW_VOCAB_H
 #define RW_VOCAB_H
 
 #include "text.h"
 
-#define RW_MAX_TOKEN 1024u           /* bytes of one token; bounds a step of the greedy match */
+#define RW_MAX_TOKEN 1024u /* bytes of one token; bounds a step of the greedy match */
 #define RW_MAX_WORLD_IDS 65536u
 #define RW_MAX_NEOX_IDS 262144u
 #define RW_MAX_VOCAB_FILE (64u << 20)
@@ -20,11 +20,11 @@ typedef struct rw_item {
     int32_t id;
 } rw_item;
 
-/* Nodes in breadth-first order, so that the children of node i are [first[i], first[i + 1]), sorted by
- * label. 9 bytes per node. All zero is an empty trie. */
+/* Nodes in breadth-first order, so that the children of node i are [first[i], first[i + 1]), sorted
+ * by label. 9 bytes per node. All zero is an empty trie. */
 typedef struct rw_trie {
     uint32_t *first;
-    int32_t *id;    /* -1: no token ends here */
+    int32_t *id; /* -1: no token ends here */
     uint8_t *label;
     uint32_t n;
 } rw_trie;
@@ -44,7 +44,7 @@ typedef struct rw_token {
 
 struct rwkv_tokenizer {
     const char *kind;
-    rw_token *tokens;     /* [cap_ids] */
+    rw_token *tokens; /* [cap_ids] */
     size_t n_ids, cap_ids;
     rw_buf pool;
     int32_t end;
@@ -57,8 +57,8 @@ rwkv_tokenizer *rw_tokenizer_new(size_t cap_ids, rwkv_error *err);
 /* id < cap_ids, not given before; 0 < len <= RW_MAX_TOKEN. */
 rwkv_status rw_tokenizer_put(rwkv_tokenizer *t, size_t id, const void *bytes, size_t len,
                              rwkv_error *err);
-/* Builds the trie and settles kind and end. Two ids of the same text are RWKV_E_VOCAB; they are left
- * in twins. */
+/* Builds the trie and settles kind and end. Two ids of the same text are RWKV_E_VOCAB; they are
+ * left in twins. */
 rwkv_status rw_tokenizer_index(rwkv_tokenizer *t, int32_t twins[2], rwkv_error *err);
 
 /* Where the ids of an encoding go: counts all, writes those that fit. */
@@ -93,7 +93,8 @@ void rw_neox_free(struct rw_neox *x);
 bool rw_is_white(uint32_t cp); /* Unicode White_Space */
 /* Appends the NFC form of valid UTF-8. Linear in time, whatever the marks. */
 rwkv_status rw_nfc(const uint8_t *s, size_t n, rw_buf *out, rwkv_error *err);
-/* The length of the word that the GPT-2 expression cuts off the front of n > 0 bytes of valid UTF-8. */
+/* The length of the word that the GPT-2 expression cuts off the front of n > 0 bytes of valid
+ * UTF-8. */
 size_t rw_gpt2_word(const uint8_t *s, size_t n);
 
 #endif
