@@ -137,6 +137,28 @@ static void test_help(void **state) {
     drop(&all);
 }
 
+/* Every option that the help knows is in the man page. */
+static void test_man_page(void **state) {
+    static const char *const commands[] = {"run",      "chat",   "info",      "convert",
+                                           "tokenize", "logits", "perplexity"};
+    (void)state;
+    char *page = slurp(RW_SOURCE_DIR "/docs/rwkv.1", NULL);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        result help = rwkv(NULL, "help %s", commands[i]);
+        size_t n = 0;
+        for (char *p = help.out; (p = strstr(p, " --")); n++) {
+            char quoted[96] = "\\-\\-";
+            for (p += 3; *p == '-' || (*p >= 'a' && *p <= 'z'); p++) {
+                snprintf(quoted + strlen(quoted), 3, *p == '-' ? "\\%c" : "%c", *p);
+            }
+            if (!strstr(page, quoted)) fail_msg("%s: not in docs/rwkv.1: %s", commands[i], quoted);
+        }
+        assert_true(n >= 4);
+        drop(&help);
+    }
+    free(page);
+}
+
 /* ------------------------------------------------------------------ tokenize */
 
 static void test_tokenize(void **state) {
@@ -518,6 +540,23 @@ static void test_perplexity(void **state) {
     expect(2, "", "No such file", rwkv(NULL, "perplexity %s %s.not", byte_model(), path));
 }
 
+/* A file longer than the window that is read at a time: no token is cut where the window ends. */
+static void test_perplexity_window(void **state) {
+    (void)state;
+    enum { UNITS = 23000 }; /* 69,000 bytes; the window holds 65,536, no multiple of 3 */
+    const test_shape shape = {.version = "4", .n_layer = 1, .D = 16, .V = 261};
+    char model[512], path[512], *text = malloc(3 * UNITS);
+    assert_non_null(text);
+    snprintf(model, sizeof model, "%s", test_model_file(&shape, AS_PTH, RW_F32));
+    snprintf(path, sizeof path, "%s", temp_path("long.txt"));
+    for (size_t i = 0; i < UNITS; i++) memcpy(text + 3 * i, "abc", 3);
+    spill(path, text, 3 * UNITS);
+    free(text);
+    result r = rwkv(NULL, "perplexity %s %s --vocab %s", model, path, vocabulary());
+    expect_text(&r, "22999 tokens, 68997 bytes\n");
+    drop(&r);
+}
+
 /* ------------------------------------------------------------------ info */
 
 static void test_info(void **state) {
@@ -728,26 +767,17 @@ static void test_full_disk(void **state) {
 int main(void) {
     setenv("LC_ALL", "C.UTF-8", 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_usage),
-        cmocka_unit_test(test_help),
-        cmocka_unit_test(test_tokenize),
-        cmocka_unit_test(test_tokenize_check),
-        cmocka_unit_test(test_golden_tokenizers),
-        cmocka_unit_test(test_tokenize_bytes),
-        cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_golden_logits),
-        cmocka_unit_test(test_run),
-        cmocka_unit_test(test_run_json),
-        cmocka_unit_test(test_run_forced),
-        cmocka_unit_test(test_run_state),
-        cmocka_unit_test(test_reverse),
-        cmocka_unit_test(test_perplexity),
-        cmocka_unit_test(test_info),
-        cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_terminal),
-        cmocka_unit_test(test_interrupt),
-        cmocka_unit_test(test_closed_pipe),
-        cmocka_unit_test(test_shrinking_file),
+        cmocka_unit_test(test_usage),          cmocka_unit_test(test_help),
+        cmocka_unit_test(test_man_page),       cmocka_unit_test(test_tokenize),
+        cmocka_unit_test(test_tokenize_check), cmocka_unit_test(test_golden_tokenizers),
+        cmocka_unit_test(test_tokenize_bytes), cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_golden_logits),  cmocka_unit_test(test_run),
+        cmocka_unit_test(test_run_json),       cmocka_unit_test(test_run_forced),
+        cmocka_unit_test(test_run_state),      cmocka_unit_test(test_reverse),
+        cmocka_unit_test(test_perplexity),     cmocka_unit_test(test_perplexity_window),
+        cmocka_unit_test(test_info),           cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_terminal),       cmocka_unit_test(test_interrupt),
+        cmocka_unit_test(test_closed_pipe),    cmocka_unit_test(test_shrinking_file),
         cmocka_unit_test(test_full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
