@@ -5,8 +5,8 @@
  */
 #include "cli.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,7 +49,10 @@ const option_spec *cli_join(option_spec *out, size_t cap, ...) {
     va_list args;
     va_start(args, cap);
     while ((table = va_arg(args, const option_spec *))) {
-        for (; table->name && n + 1 < cap; table++) out[n++] = *table;
+        for (; table->name; table++) {
+            assert(n + 1 < cap);
+            out[n++] = *table;
+        }
     }
     va_end(args);
     out[n] = (option_spec){0};

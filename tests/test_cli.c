@@ -239,6 +239,19 @@ static void test_golden_tokenizers(void **state) {
     }
 }
 
+/* Trap 2: 20B models never saw "\n\n" as one token where their answer begins. */
+static void test_prompt_end(void **state) {
+    (void)state;
+    if (!shared_path("golden/tokenizer/20B_tokenizer.json")) skip();
+    const test_shape shape = {.version = "4", .n_layer = 1, .D = 16, .V = 50277};
+    char model[512], vocab[512];
+    snprintf(model, sizeof model, "%s", test_model_file(&shape, AS_PTH, RW_F16));
+    snprintf(vocab, sizeof vocab, "%s", shared_path("golden/tokenizer/20B_tokenizer.json"));
+    expect(0, "66 187 187\n", "",
+           rwkv(NULL, "run %s --vocab %s -e -p 'a\\n\\n' --render", model, vocab));
+    expect(0, "66 535\n", "", rwkv("a\n\n", "tokenize --vocab %s", vocab));
+}
+
 /* Any bytes come back: V2 through the program. */
 static void test_tokenize_bytes(void **state) {
     (void)state;
@@ -767,17 +780,29 @@ static void test_full_disk(void **state) {
 int main(void) {
     setenv("LC_ALL", "C.UTF-8", 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_usage),          cmocka_unit_test(test_help),
-        cmocka_unit_test(test_man_page),       cmocka_unit_test(test_tokenize),
-        cmocka_unit_test(test_tokenize_check), cmocka_unit_test(test_golden_tokenizers),
-        cmocka_unit_test(test_tokenize_bytes), cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_golden_logits),  cmocka_unit_test(test_run),
-        cmocka_unit_test(test_run_json),       cmocka_unit_test(test_run_forced),
-        cmocka_unit_test(test_run_state),      cmocka_unit_test(test_reverse),
-        cmocka_unit_test(test_perplexity),     cmocka_unit_test(test_perplexity_window),
-        cmocka_unit_test(test_info),           cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_terminal),       cmocka_unit_test(test_interrupt),
-        cmocka_unit_test(test_closed_pipe),    cmocka_unit_test(test_shrinking_file),
+        cmocka_unit_test(test_usage),
+        cmocka_unit_test(test_help),
+        cmocka_unit_test(test_man_page),
+        cmocka_unit_test(test_tokenize),
+        cmocka_unit_test(test_tokenize_check),
+        cmocka_unit_test(test_golden_tokenizers),
+        cmocka_unit_test(test_tokenize_bytes),
+        cmocka_unit_test(test_prompt_end),
+        cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_golden_logits),
+        cmocka_unit_test(test_run),
+        cmocka_unit_test(test_run_json),
+        cmocka_unit_test(test_run_forced),
+        cmocka_unit_test(test_run_state),
+        cmocka_unit_test(test_reverse),
+        cmocka_unit_test(test_perplexity),
+        cmocka_unit_test(test_perplexity_window),
+        cmocka_unit_test(test_info),
+        cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_terminal),
+        cmocka_unit_test(test_interrupt),
+        cmocka_unit_test(test_closed_pipe),
+        cmocka_unit_test(test_shrinking_file),
         cmocka_unit_test(test_full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
