@@ -4,6 +4,7 @@
  */
 #include "chat.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,39 +19,53 @@ static bool stats, keep_thoughts;
 static const option_spec *options(void) {
     static option_spec table[48];
     static const option_spec own[] = {
-        {"once", 0, OPT_STRING, &once, "TEXT", "answer one question and end", "回答一个问题后退出", 0, 0},
+        {"once", 0, OPT_STRING, &once, "TEXT", "answer one question and end", "回答一个问题后退出",
+         0, 0},
         {"system", 0, OPT_STRING, &system_text, "TEXT", "instruction before the conversation",
          "对话之前的系统指令", 0, 0},
         {"think", 0, OPT_STRING, &think_name, "HOW", "on off short long; plain: the bare prompt",
          "思考方式：on off short long；plain：不加任何标记", 0, 0},
         {"keep-thoughts", 0, OPT_FLAG, &keep_thoughts, NULL, "earlier thoughts stay in the history",
          "历史中保留先前的思考内容", 0, 0},
-        {"tokens", 'n', OPT_U64, &max_tokens, "N", "at most N tokens per answer; 0: no limit; default 2048",
+        {"tokens", 'n', OPT_U64, &max_tokens, "N",
+         "at most N tokens per answer; 0: no limit; default 2048",
          "每次回答最多 N 个词元；0：不限；默认 2048", 0, 0},
         {"state", 0, OPT_STRING, &state_file, "FILE", "go on from a saved conversation or state",
          "从已保存的对话或状态继续", 0, 0},
-        {"prompt", 0, OPT_STRING, &prompt_file, "FILE", "speakers and opening from a prompt file (JSON)",
-         "从提示文件（JSON）读取角色名与开场白", 0, 0},
-        {"snapshot-memory", 0, OPT_UINT, &snapshot_mb, "MB", "memory for states of earlier turns; default 512",
-         "用于保存先前状态的内存；默认 512 MB", 0, 1 << 20},
-        {"stats", 0, OPT_FLAG, &stats, NULL, "speed and counts after each answer", "每次回答后显示速度与数量",
+        {"prompt", 0, OPT_STRING, &prompt_file, "FILE",
+         "speakers and opening from a prompt file (JSON)", "从提示文件（JSON）读取角色名与开场白",
          0, 0},
+        {"snapshot-memory", 0, OPT_UINT, &snapshot_mb, "MB",
+         "memory for states of earlier turns; default 512", "用于保存先前状态的内存；默认 512 MB",
+         0, 1 << 20},
+        {"stats", 0, OPT_FLAG, &stats, NULL, "speed and counts after each answer",
+         "每次回答后显示速度与数量", 0, 0},
         {0},
     };
-    return cli_join(table, 48, own, cli_sampling_specs(&sampling), cli_model_specs(&model_opts), NULL);
+    return cli_join(table, 48, own, cli_sampling_specs(&sampling), cli_model_specs(&model_opts),
+                    NULL);
 }
 
 /* ------------------------------------------------------------------ notices */
 
-conversation *chat_now(chat *c) { return c->branches[c->current].talk; }
+conversation *chat_now(chat *c) {
+    return c->branches[c->current].talk;
+}
 
 void chat_say(const char *fmt, ...) {
+    char line[1200];
     va_list args;
     va_start(args, fmt);
-    fflush(stdout);
-    vfprintf(stderr, fmt, args);
-    fputc('\n', stderr);
+    vsnprintf(line, sizeof line, fmt, args);
     va_end(args);
+    fflush(stdout);
+    cli_put_text(stderr, line, strlen(line));
+    fputc('\n', stderr);
+}
+
+int chat_note(chat *c, int code) {
+    if (!c->terminal && c->code == EXIT_OK) c->code = code;
+    return code;
 }
 
 int chat_fail(chat *c, int code, const char *fmt, ...) {
@@ -61,26 +76,25 @@ int chat_fail(chat *c, int code, const char *fmt, ...) {
     va_end(args);
     fflush(stdout);
     if (c->terminal) {
-        cli_put_text(stderr, line, strlen(line));
-        fputc('\n', stderr);
+        chat_say("%s", line);
     } else {
         cli_fail(code, "%s", line);
-        if (c->code == EXIT_OK) c->code = code;
     }
-    return code;
+    return chat_note(c, code);
 }
 
 int chat_error(chat *c, const rwkv_error *err) {
-    int code = err->code == RWKV_E_NUMERIC                              ? EXIT_NUMERIC
+    int code = err->code == RWKV_E_NUMERIC                           ? EXIT_NUMERIC
                : err->code == RWKV_E_NOMEM || err->code == RWKV_E_IO ? EXIT_SYSTEM
-                                                                        : EXIT_INPUT;
+                                                                     : EXIT_INPUT;
     return chat_fail(c, code, "%s", err->message);
 }
 
 void chat_print_rates(const rates *r) {
     double prompt = r->prompt_seconds > 0 ? (double)r->prompt_tokens / r->prompt_seconds : 0;
     double answer = r->seconds > 0 ? (double)r->tokens / r->seconds : 0;
-    chat_say(T("[read %llu tokens, %.1f/s; wrote %llu tokens, %.1f/s]", "[读取 %llu 个词元，%.1f/秒；生成 %llu 个词元，%.1f/秒]"),
+    chat_say(T("[read %llu tokens, %.1f/s; wrote %llu tokens, %.1f/s]",
+               "[读取 %llu 个词元，%.1f/秒；生成 %llu 个词元，%.1f/秒]"),
              (unsigned long long)r->prompt_tokens, prompt, (unsigned long long)r->tokens, answer);
 }
 
@@ -92,7 +106,6 @@ bool chat_read_line(chat *c, const char *prompt, char **line) {
         line_status st = editor_line(c->editor, prompt, line);
         if (st == LINE_INTERRUPT) {
             chat_say(T("(/exit or Ctrl-D ends the chat)", "（/exit 或 Ctrl-D 退出）"));
-            *line = chat_strdup("");
         }
         return st != LINE_END;
     }
@@ -108,7 +121,8 @@ bool chat_read_line(chat *c, const char *prompt, char **line) {
     return true;
 }
 
-/* Lines up to one that ends in """ (and, for a line that ends in a backslash, as long as they do). */
+/* Lines up to one that ends in """ (and, for a line that ends in a backslash, as long as they do).
+ */
 static void read_more(chat *c, const char *first, bool block, text *out) {
     char *line = chat_strdup(first);
     bool more = true;
@@ -147,10 +161,11 @@ void chat_line(chat *c, char *line) {
         read_more(c, line, false, &block);
         ask_attached(c, block.s, block.n, NULL);
     } else {
-        legacy_newlines(line);
+        if (!strchr(line, '\n')) legacy_newlines(line); /* a pasted text stays as it is */
         if (legacy_overrides(c, line, &over)) {
-            n = strlen(line);
-            const char *s = chat_trim(line[0] == '/' ? line + 1 : line, &n);
+            const char *s = line[0] == '/' ? line + 1 : line;
+            n = strlen(s);
+            s = chat_trim(s, &n);
             char *trimmed = chat_resize(NULL, n + 1, 1);
             memcpy(trimmed, s, n);
             trimmed[n] = '\0';
@@ -187,16 +202,21 @@ static int set_up(chat *c) {
     rwkv_error err = {0};
     int code = EXIT_OK;
     chat_add_branch(c, "main", talk);
-    if (timeline_open(&c->time, c->model, (uint64_t)snapshot_mb * 1000000, &err) != RWKV_OK) return cli_error(&err);
+    if (timeline_open(&c->time, c->model, (uint64_t)snapshot_mb * 1000000, &err) != RWKV_OK)
+        return cli_error(&err);
     bool thinks = rwkv_template_thinks(talk->template);
     talk->think = thinks ? RWKV_THINK_OFF : RWKV_THINK_NONE;
     if (think_name && !chat_think_mode(think_name, &talk->think)) {
-        return cli_fail(EXIT_USAGE, T("--think: found '%s'; expected on, off, short, long or plain",
-                                      "--think：得到 '%s'；应为 on、off、short、long 或 plain"), think_name);
+        return cli_fail(EXIT_USAGE,
+                        T("--think: found '%s'; expected on, off, short, long or plain",
+                          "--think：得到 '%s'；应为 on、off、short、long 或 plain"),
+                        think_name);
     }
     if (talk->think != RWKV_THINK_NONE && !thinks) {
-        return cli_fail(EXIT_USAGE, T("--think: the template %s has no thoughts", "--think：模板 %s 不支持思考"),
-                        rwkv_template_name(talk->template));
+        return cli_fail(
+            EXIT_USAGE,
+            T("--think: the template %s has no thoughts", "--think：模板 %s 不支持思考"),
+            rwkv_template_name(talk->template));
     }
     talk->keep_thoughts = keep_thoughts;
     if (state_file) code = chat_load(c, state_file);
@@ -209,6 +229,13 @@ static int set_up(chat *c) {
     return code;
 }
 
+static volatile sig_atomic_t hung_up;
+
+static void on_hang_up(int signal_number) {
+    (void)signal_number;
+    hung_up = 1;
+}
+
 static int loop(chat *c) {
     char *line = NULL;
     if (once) {
@@ -216,8 +243,12 @@ static int loop(chat *c) {
         return chat_ask(c, once, strlen(once), &none);
     }
     if (c->terminal && (c->editor = editor_open())) {
-        chat_say(T("%s, template %s. /help lists the commands.", "%s，模板 %s。/help 列出所有命令。"), c->info.name,
-                 chat_now(c)->speakers ? "file" : rwkv_template_name(chat_now(c)->template));
+        struct sigaction a = {.sa_handler = on_hang_up};
+        sigaction(SIGHUP, &a, NULL);
+        chat_say(
+            T("%s, template %s. /help lists the commands.", "%s，模板 %s。/help 列出所有命令。"),
+            c->info.name,
+            chat_now(c)->speakers ? "file" : rwkv_template_name(chat_now(c)->template));
     }
     while (!c->quit && chat_read_line(c, "> ", &line)) {
         chat_line(c, line);
@@ -227,6 +258,7 @@ static int loop(chat *c) {
     }
     if (c->editor && !c->quit) putchar('\n');
     editor_close(c->editor);
+    if (hung_up && chat_now(c)->n) chat_save(c, "recovered");
     if (c->stats && c->n_branches) chat_print_rates(&c->total);
     return cli_interrupted() ? EXIT_INTERRUPTED : c->code;
 }
@@ -238,7 +270,8 @@ static int run(int argc, char **argv) {
     bool helped;
     int code = cli_parse("chat", options(), argc, argv, &n, &helped);
     if (code || helped) return code;
-    if (n != 1) return cli_fail(EXIT_USAGE, T("chat: expected one MODEL", "chat：需要一个模型文件"));
+    if (n != 1)
+        return cli_fail(EXIT_USAGE, T("chat: expected one MODEL", "chat：需要一个模型文件"));
     cli_catch_interrupt();
     if ((code = cli_open_model(&c.model, argv[1], &model_opts))) return code;
     rwkv_model_info(c.model, &c.info);
@@ -247,7 +280,8 @@ static int run(int argc, char **argv) {
     c.stats = stats;
     c.terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
     if (!(c.tokenizer = rwkv_model_tokenizer(c.model, &err))) code = cli_error(&err);
-    if (code == EXIT_OK) code = cli_sampling_resolve(&sampling, "chat", c.tokenizer, c.info.n_vocab);
+    if (code == EXIT_OK)
+        code = cli_sampling_resolve(&sampling, "chat", c.tokenizer, c.info.n_vocab);
     c.sampling = sampling.how;
     if (code == EXIT_OK) code = set_up(&c);
     if (code == EXIT_OK) code = loop(&c);
@@ -265,12 +299,21 @@ static int run(int argc, char **argv) {
 }
 
 const command cmd_chat = {
-    "chat", "MODEL [OPTIONS]", "talk with a model", "与模型对话", run, options,
-    "A line is a message; \"\"\" begins and ends one of several lines, and so does a backslash at the end\n"
-    "of a line. Lines that begin with / are commands (/help), those with + the commands of ChatRWKV.\n"
-    "Ctrl-C stops an answer; what was said stays. Without a terminal every line of stdin is a message\n"
+    "chat",
+    "MODEL [OPTIONS]",
+    "talk with a model",
+    "与模型对话",
+    run,
+    options,
+    "A line is a message; \"\"\" begins and ends one of several lines, and so does a backslash at "
+    "the end\n"
+    "of a line. Lines that begin with / are commands (/help), those with + the commands of "
+    "ChatRWKV.\n"
+    "Ctrl-C stops an answer; what was said stays. Without a terminal every line of stdin is a "
+    "message\n"
     "and only answers go to stdout.",
     "每一行是一条消息；\"\"\" 开始并结束多行消息，行尾的反斜杠表示下一行继续。以 / 开头的行是命令\n"
-    "（/help），以 + 开头的是 ChatRWKV 的命令。Ctrl-C 停止回答，已说出的内容保留。标准输入不是终端时，\n"
+    "（/help），以 + 开头的是 ChatRWKV 的命令。Ctrl-C "
+    "停止回答，已说出的内容保留。标准输入不是终端时，\n"
     "每行是一条消息，只有回答写入标准输出。",
 };

@@ -3,9 +3,10 @@
  *     line -> chat_commands.c | chat_legacy.c | a question
  *     question -> conversation (messages -> prompt -> ids) -> timeline (ids -> state) -> answer
  *
- * Two nouns carry it. A conversation is text: messages, and the ids they became. A timeline is the one
- * session, which can be put after any sequence of ids and is quick when a beginning of it was read
- * before. So rewinding, forking, editing and loading only change ids, and the state follows. */
+ * Two nouns carry it. A conversation is text: messages, and the ids they became. A timeline is the
+ * one session, which can be put after any sequence of ids and is quick when a beginning of it was
+ * read before. So rewinding, forking, editing and loading only change ids, and the state follows.
+ */
 #ifndef RWKV_CHAT_H
 #define RWKV_CHAT_H
 
@@ -41,7 +42,6 @@ typedef struct timeline {
     rwkv_session *session;
     id_list read;       /* what the session has read, a pending token included */
     rwkv_session *base; /* where every text begins; NULL: the empty state */
-    id_list base_read;  /* of what base has read, the part that is known */
     snapshot *snapshots;
     size_t n_snapshots;
     uint64_t budget; /* bytes for snapshots; the oldest and closest are dropped first */
@@ -57,8 +57,8 @@ rwkv_status timeline_seek(timeline *t, const int32_t *ids, size_t n, rwkv_error 
 void timeline_keep(timeline *t);
 /* The session was loaded from a file and now has read these ids. */
 void timeline_adopt(timeline *t, const int32_t *ids, size_t n);
-/* The session's present state, of which these ids are known, becomes the beginning of every text. */
-rwkv_status timeline_rebase(timeline *t, const int32_t *ids, size_t n, rwkv_error *err);
+/* The session's present state becomes the beginning of every text. */
+rwkv_status timeline_rebase(timeline *t, rwkv_error *err);
 /* After an error of the session: its state is unknown. */
 void timeline_forget(timeline *t);
 uint64_t timeline_bytes(const timeline *t); /* of the snapshots */
@@ -111,13 +111,15 @@ void conversation_truncate(conversation *c, size_t n);
 /* Appends ids that the model has read or is to read. */
 void conversation_read(conversation *c, const rwkv_tokenizer *tok, const int32_t *ids, size_t n);
 void conversation_mark(conversation *c, size_t n_messages);
-/* Turns the messages into ids, up to where the assistant begins to speak. What was read before stays
- * as far as it is a beginning of the new prompt. */
+/* Turns the messages into ids, up to where the assistant begins to speak. What was read before
+ * stays as far as it is a beginning of the new prompt. */
 rwkv_status conversation_prompt(conversation *c, const rwkv_tokenizer *tok, rwkv_error *err);
 /* Of the prompt: the thought that it opens, "<think", or "". */
 const char *conversation_opener(const conversation *c, size_t *n);
 /* The part of an answer after its thoughts; all of it if there are none. *thoughts may be NULL. */
 const char *answer_visible(const char *s, size_t *n, const char **thoughts, size_t *n_thoughts);
+/* Messages are the text itself, without frames, and are not trimmed. */
+bool conversation_is_raw(const conversation *c);
 /* Texts that end an answer. */
 const char *const *conversation_stops(const conversation *c, size_t *n);
 /* As the vocabulary spells it (20B normalises), with wrong bytes replaced. */
@@ -148,7 +150,7 @@ typedef struct chat {
     rwkv_info info;
     const rwkv_tokenizer *tokenizer;
     rwkv_sampling sampling;
-    rwkv_logit_bias biases[128]; /* of sampling, when they came from a file */
+    rwkv_logit_bias biases[128];      /* of sampling, when they came from a file */
     uint64_t max_tokens, free_tokens; /* of an answer, of a free generation; 0: no limit */
     bool stats, terminal, quit;
     int code; /* of the first command that failed, when a script drives us */
@@ -169,6 +171,8 @@ void chat_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Tells of a failure; a script's exit code becomes that of its first. Returns code. */
 int chat_fail(chat *c, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 int chat_error(chat *c, const rwkv_error *err);
+/* The same for what was told already. */
+int chat_note(chat *c, int code);
 /* Asks and answers; what fails or is interrupted before anything was said leaves no trace. */
 int chat_ask(chat *c, const char *s, size_t n, const overrides *over);
 int chat_regenerate(chat *c, const overrides *over);
@@ -197,7 +201,8 @@ struct json_t *chat_settings_json(const chat *c);
 void chat_settings_from_json(chat *c, const struct json_t *o);
 
 /* ---- chat_legacy.c */
-/* Takes -temp=X and -top_p=X out of the message, in place. False after a value that is no number. */
+/* Takes -temp=X and -top_p=X out of the message, in place. False after a value that is no number.
+ */
 bool legacy_overrides(chat *c, char *s, overrides *over);
 void legacy_newlines(char *s); /* "\n" typed as two characters */
 bool legacy_command(chat *c, const char *s, const overrides *over);
@@ -215,7 +220,8 @@ bool chat_path(text *out, const char *variable, const char *under_home, const ch
 editor *editor_open(void);
 void editor_close(editor *e);
 typedef enum line_status { LINE_OK, LINE_END, LINE_INTERRUPT } line_status;
-/* malloc'd, without its newline. */
+/* malloc'd, without its newline; empty when Ctrl-C threw it away, LINE_INTERRUPT when it was empty
+ * before. */
 line_status editor_line(editor *e, const char *prompt, char **line);
 /* What the next line begins with. */
 void editor_prefill(editor *e, const char *s);

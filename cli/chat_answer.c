@@ -10,8 +10,8 @@
 
 /* ------------------------------------------------------------------ an answer on screen */
 
-/* Thoughts are dim on a terminal and left out of pipes; their tags are not shown, nor are blanks at the
- * ends of a thought and of an answer: those at the end wait until something follows. */
+/* Thoughts are dim on a terminal and left out of pipes; their tags are not shown, nor are blanks at
+ * the ends of a thought and of an answer: those at the end wait until something follows. */
 typedef struct display {
     chat *c;
     text raw;     /* the thought that the prompt opened, and all text that may be shown */
@@ -19,15 +19,19 @@ typedef struct display {
     enum { AT_START, IN_TAG, IN_THOUGHT, IN_ANSWER } where;
     bool any;     /* something of this part was shown */
     bool thought; /* a thought has ended */
-    bool plain;   /* free generation: everything as it comes */
+    bool plain;   /* no chat: everything as it comes */
     id_list ids;
     rwkv_sampler *sampler;
     const rwkv_sampling *after_first; /* the sampler's parameters from the second token on */
 } display;
 
+static bool blank(char c) {
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static void put(display *d, size_t end, bool dim) {
-    while (end > d->shown && strchr(" \t\r\n", d->raw.s[end - 1])) end--;
-    while (!d->any && d->shown < d->raw.n && strchr(" \t\r\n", d->raw.s[d->shown])) d->shown++;
+    while (end > d->shown && blank(d->raw.s[end - 1])) end--;
+    while (!d->any && d->shown < d->raw.n && blank(d->raw.s[d->shown])) d->shown++;
     if (end <= d->shown) return;
     if (!dim || d->c->terminal) {
         if (dim) fputs("\033[2m", stdout);
@@ -64,7 +68,7 @@ static bool step(display *d) {
         d->where = at == d->shown ? IN_TAG : IN_ANSWER;
         if (d->where == IN_TAG) d->shown += sizeof open - 1;
         return true;
-    case IN_TAG: /* of an opening or, when a thought was seen, a closing tag: the ">" may be missing */
+    case IN_TAG: /* opening or, after a thought, closing: the ">" may be missing */
         if (d->shown == d->raw.n) return false;
         if (d->raw.s[d->shown] == '>') d->shown++;
         d->where = d->thought ? IN_ANSWER : IN_THOUGHT;
@@ -113,7 +117,8 @@ static void on_token(void *user, int32_t id) {
 /* ------------------------------------------------------------------ generation */
 
 /* An answer must not begin with a line end, by whatever name the vocabulary has for it. */
-static void ban_newlines(const rwkv_tokenizer *tok, rwkv_sampling *how, rwkv_logit_bias *room, size_t cap) {
+static void ban_newlines(const rwkv_tokenizer *tok, rwkv_sampling *how, rwkv_logit_bias *room,
+                         size_t cap) {
     if (how->n_bias) memcpy(room, how->bias, how->n_bias * sizeof *room);
     how->bias = room;
     for (size_t len = 1; len <= 2 && how->n_bias < cap; len++) {
@@ -126,12 +131,16 @@ static void ban_newlines(const rwkv_tokenizer *tok, rwkv_sampling *how, rwkv_log
 }
 
 /* From the session's present point. The answer's ids are in d, also when it fails half way. */
-static finish generate(chat *c, display *d, rwkv_sampling how, const char *const *stops, size_t n_stops,
-                       uint64_t limit, rwkv_error *err) {
+static finish generate(chat *c, display *d, rwkv_sampling how, const char *const *stops,
+                       size_t n_stops, uint64_t limit, rwkv_error *err) {
     rwkv_logit_bias room[132];
     rwkv_sampling first = how;
-    generation g = {.session = c->time.session, .tokenizer = c->tokenizer, .max_tokens = limit,
-                    .on_text = on_text, .on_token = on_token, .user = d};
+    generation g = {.session = c->time.session,
+                    .tokenizer = c->tokenizer,
+                    .max_tokens = limit,
+                    .on_text = on_text,
+                    .on_token = on_token,
+                    .user = d};
     finish f = FINISH_ERROR;
     double begin = cli_seconds();
     if (!d->plain) {
@@ -186,8 +195,10 @@ static rwkv_status read_prompt(chat *c, rwkv_error *err) {
     rwkv_status st = conversation_prompt(talk, c->tokenizer, err);
     for (size_t i = 0; st == RWKV_OK && i < talk->n_marks; i++) {
         const mark *m = &talk->marks[i];
-        bool last = i + 1 == talk->n_marks, thinks = talk->think != RWKV_THINK_NONE && i + 3 >= talk->n_marks;
-        if (!last && (m->ids == 0 || m->ids <= c->time.read.n || (!thinks && m->messages > 0))) continue;
+        bool last = i + 1 == talk->n_marks,
+             thinks = talk->think != RWKV_THINK_NONE && i + 3 >= talk->n_marks;
+        if (!last && (m->ids == 0 || m->ids <= c->time.read.n || (!thinks && m->messages > 0)))
+            continue;
         st = seek(c, talk->ids.v, m->ids, err);
         if (st == RWKV_OK) timeline_keep(&c->time);
     }
@@ -207,9 +218,10 @@ int chat_read_opening(chat *c) {
     return st == RWKV_OK || st == RWKV_E_CANCELLED ? EXIT_OK : chat_error(c, &err);
 }
 
-/* Same seed, same turn, same attempt: same answer, whatever happened before. Penalties count the tokens
- * of this answer only, as in the reference demos. */
-static rwkv_sampling sampling_for(const chat *c, uint64_t turn, uint64_t attempt, const overrides *over) {
+/* Same seed, same turn, same attempt: same answer, whatever happened before. Penalties count the
+ * tokens of this answer only, as in the reference demos. */
+static rwkv_sampling sampling_for(const chat *c, uint64_t turn, uint64_t attempt,
+                                  const overrides *over) {
     rwkv_sampling how = c->sampling;
     how.seed += turn + (attempt << 32);
     if (over && over->has_temperature) how.temperature = over->temperature;
@@ -222,15 +234,17 @@ static rwkv_sampling sampling_for(const chat *c, uint64_t turn, uint64_t attempt
 static int answer(chat *c, uint32_t attempt, const overrides *over) {
     conversation *talk = chat_now(c);
     rwkv_error err = {0};
-    display d = {.c = c};
+    display d = {.c = c, .plain = conversation_is_raw(talk)};
     size_t n_stops, n_opener;
     rwkv_status st = read_prompt(c, &err);
-    if (st == RWKV_E_CANCELLED) return chat_fail(c, EXIT_INTERRUPTED, T("Interrupted.", "已中断。"));
+    if (st == RWKV_E_CANCELLED)
+        return chat_fail(c, EXIT_INTERRUPTED, T("Interrupted.", "已中断。"));
     if (st != RWKV_OK) return chat_error(c, &err);
     const char *const *stops = conversation_stops(talk, &n_stops);
     const char *opener = conversation_opener(talk, &n_opener);
     text_add(&d.raw, opener, n_opener);
-    finish f = generate(c, &d, sampling_for(c, talk->n / 2, attempt, over), stops, n_stops, c->max_tokens, &err);
+    finish f = generate(c, &d, sampling_for(c, talk->n / 2, attempt, over), stops, n_stops,
+                        c->max_tokens, &err);
     int code = EXIT_OK;
     if (f == FINISH_ERROR) {
         code = chat_error(c, &err);
@@ -243,7 +257,8 @@ static int answer(chat *c, uint32_t attempt, const overrides *over) {
         conversation_mark(talk, talk->n);
         putchar('\n');
         if (f == FINISH_LENGTH) {
-            chat_say(T("[cut after %llu tokens: /set tokens N allows more]", "[在 %llu 个词元处截断：/set tokens N 可放宽]"),
+            chat_say(T("[cut after %llu tokens: /set tokens N allows more]",
+                       "[在 %llu 个词元处截断：/set tokens N 可放宽]"),
                      (unsigned long long)c->max_tokens);
         } else if (f == FINISH_INTERRUPT) {
             chat_say(T("[interrupted]", "[已中断]"));
@@ -291,10 +306,12 @@ int chat_continue(chat *c, const overrides *over) {
     display d = {.c = c, .plain = true};
     c->last = (rates){0};
     rwkv_status st = seek(c, c->free_begin.v, c->free_begin.n, &err);
-    if (st == RWKV_E_CANCELLED) return chat_fail(c, EXIT_INTERRUPTED, T("Interrupted.", "已中断。"));
+    if (st == RWKV_E_CANCELLED)
+        return chat_fail(c, EXIT_INTERRUPTED, T("Interrupted.", "已中断。"));
     if (st != RWKV_OK) return chat_error(c, &err);
     timeline_keep(&c->time);
-    finish f = generate(c, &d, sampling_for(c, c->n_free++, UINT32_MAX, over), NULL, 0, c->free_tokens, &err);
+    finish f = generate(c, &d, sampling_for(c, c->n_free++, UINT32_MAX, over), NULL, 0,
+                        c->free_tokens, &err);
     if (f != FINISH_ERROR) {
         c->free_end.n = 0;
         ids_add(&c->free_end, c->time.read.v, c->time.read.n);

@@ -1,6 +1,8 @@
-/* chat_commands.c - the commands that begin with '/'. One table is dispatch, help and documentation.
+/* chat_commands.c - the commands that begin with '/'. One table is dispatch, help and
+ * documentation.
  *
- * Commands change the conversation's messages only; the next question brings ids and state after. */
+ * Commands change the conversation's messages only; the next question brings ids and state after.
+ */
 #include "chat.h"
 
 #include <stdlib.h>
@@ -11,7 +13,7 @@ static const struct think_mode {
     const char *name;
     rwkv_think mode;
 } think_modes[N_THINK] = {
-    {"plain", RWKV_THINK_NONE}, {"off", RWKV_THINK_OFF},   {"on", RWKV_THINK_ON},
+    {"plain", RWKV_THINK_NONE},  {"off", RWKV_THINK_OFF},   {"on", RWKV_THINK_ON},
     {"short", RWKV_THINK_SHORT}, {"long", RWKV_THINK_LONG},
 };
 
@@ -44,7 +46,9 @@ static int rewind_turns(chat *c, char *args) {
     char *end = args;
     unsigned long n = *args ? strtoul(args, &end, 10) : 1;
     if (*end || *args == '-' || n == 0 || n > turns) {
-        return chat_fail(c, EXIT_USAGE, T("/rewind: found '%s'; expected 1 to %zu turns", "/rewind：得到 '%s'；应为 1 到 %zu 轮"),
+        return chat_fail(c, EXIT_USAGE,
+                         T("/rewind: found '%s'; expected 1 to %zu turns",
+                           "/rewind：得到 '%s'；应为 1 到 %zu 轮"),
                          args, turns);
     }
     conversation_checkpoint(talk);
@@ -54,7 +58,8 @@ static int rewind_turns(chat *c, char *args) {
 
 static int undo(chat *c, char *args) {
     (void)args;
-    if (!conversation_undo(chat_now(c))) return chat_fail(c, EXIT_USAGE, T("Nothing to undo.", "没有可撤销的操作。"));
+    if (!conversation_undo(chat_now(c)))
+        return chat_fail(c, EXIT_USAGE, T("Nothing to undo.", "没有可撤销的操作。"));
     return tell_turns(c);
 }
 
@@ -63,16 +68,21 @@ static int regenerate(chat *c, char *args) {
     return chat_regenerate(c, NULL);
 }
 
-/* Without a text the terminal offers the old one; line ends show as the two characters that make one. */
+/* Without a text the terminal offers the old one; line ends show as the two characters that make
+ * one. */
 static int edit(chat *c, char *args) {
     conversation *talk = chat_now(c);
-    if (talk->n == 0) return chat_fail(c, EXIT_USAGE, T("There is no message yet.", "还没有消息。"));
+    if (talk->n == 0)
+        return chat_fail(c, EXIT_USAGE, T("There is no message yet.", "还没有消息。"));
     const text *old = &talk->messages[talk->n - 2].text;
     char *line = NULL;
     if (!*args && c->editor) {
         text shown = {0};
         for (size_t i = 0; i < old->n; i++) {
-            text_add(&shown, old->s[i] == '\n' ? "\\n" : old->s + i, old->s[i] == '\n' ? 2 : 1);
+            if (old->s[i] == '\n')
+                text_puts(&shown, "\\n");
+            else
+                text_add(&shown, (unsigned char)old->s[i] < ' ' ? " " : old->s + i, 1);
         }
         editor_prefill(c->editor, shown.s);
         free(shown.s);
@@ -106,7 +116,8 @@ static int edit(chat *c, char *args) {
 static int clear(chat *c, char *args) {
     (void)args;
     chat_restart(c);
-    chat_say(T("A new conversation; /undo brings the old one back.", "新的对话；/undo 可恢复旧对话。"));
+    chat_say(
+        T("A new conversation; /undo brings the old one back.", "新的对话；/undo 可恢复旧对话。"));
     return EXIT_OK;
 }
 
@@ -127,7 +138,8 @@ static int fork_branch(chat *c, char *args) {
         args = automatic;
     }
     if (find_branch(c, args) < c->n_branches) {
-        return chat_fail(c, EXIT_USAGE, T("/fork: there is a branch '%s' already", "/fork：已有分支 '%s'"), args);
+        return chat_fail(c, EXIT_USAGE,
+                         T("/fork: there is a branch '%s' already", "/fork：已有分支 '%s'"), args);
     }
     chat_add_branch(c, args, conversation_copy(chat_now(c)));
     chat_say(T("Now on branch %s", "当前分支：%s"), args);
@@ -137,8 +149,8 @@ static int fork_branch(chat *c, char *args) {
 static int switch_branch(chat *c, char *args) {
     if (!*args) {
         for (size_t i = 0; i < c->n_branches; i++) {
-            printf(T("%c %-20s %zu turns\n", "%c %-20s %zu 轮\n"), i == c->current ? '*' : ' ', c->branches[i].name,
-                   c->branches[i].talk->n / 2);
+            printf(T("%c %-20s %zu turns\n", "%c %-20s %zu 轮\n"), i == c->current ? '*' : ' ',
+                   c->branches[i].name, c->branches[i].talk->n / 2);
         }
         return EXIT_OK;
     }
@@ -146,10 +158,14 @@ static int switch_branch(chat *c, char *args) {
     if (i == c->n_branches) {
         nearest n = {0};
         for (i = 0; i < c->n_branches; i++) cli_nearest(&n, args, c->branches[i].name);
-        return n.best ? chat_fail(c, EXIT_USAGE, T("/branch: no branch '%s'; did you mean %s?",
-                                                   "/branch：没有分支 '%s'；是否想用 %s？"), args, n.best)
-                      : chat_fail(c, EXIT_USAGE, T("/branch: no branch '%s'; /fork %s makes one",
-                                                   "/branch：没有分支 '%s'；/fork %s 可新建"), args, args);
+        return n.best ? chat_fail(c, EXIT_USAGE,
+                                  T("/branch: no branch '%s'; did you mean %s?",
+                                    "/branch：没有分支 '%s'；是否想用 %s？"),
+                                  args, n.best)
+                      : chat_fail(c, EXIT_USAGE,
+                                  T("/branch: no branch '%s'; /fork %s makes one",
+                                    "/branch：没有分支 '%s'；/fork %s 可新建"),
+                                  args, args);
     }
     c->current = i;
     chat_say(T("Now on branch %s", "当前分支：%s"), args);
@@ -162,8 +178,12 @@ static int needs(chat *c, const char *command_name, const char *what) {
     return chat_fail(c, EXIT_USAGE, T("%s needs %s", "%s 需要 %s"), command_name, what);
 }
 
-static int save(chat *c, char *args) { return *args ? chat_save(c, args) : needs(c, "/save", "NAME"); }
-static int load(chat *c, char *args) { return *args ? chat_load(c, args) : needs(c, "/load", "NAME"); }
+static int save(chat *c, char *args) {
+    return *args ? chat_save(c, args) : needs(c, "/save", "NAME");
+}
+static int load(chat *c, char *args) {
+    return *args ? chat_load(c, args) : needs(c, "/load", "NAME");
+}
 
 static int list(chat *c, char *args) {
     (void)args;
@@ -175,14 +195,12 @@ static int read_file(chat *c, char *args) {
     size_t n;
     if (!*args) return needs(c, "/read", "FILE");
     int code = cli_read_input(args, &data, &n);
-    if (code) {
-        if (!c->terminal && c->code == EXIT_OK) c->code = code;
-        return code;
-    }
+    if (code) return chat_note(c, code);
     if (c->attached.n) text_puts(&c->attached, "\n");
     text_add(&c->attached, data, n);
     free(data);
-    chat_say(T("%zu bytes go with the next message.", "%zu 字节将随下一条消息发送。"), c->attached.n);
+    chat_say(T("%zu bytes go with the next message.", "%zu 字节将随下一条消息发送。"),
+             c->attached.n);
     return EXIT_OK;
 }
 
@@ -205,12 +223,15 @@ static int export(chat *c, char *args) {
 static int system_message(chat *c, char *args) {
     conversation *talk = chat_now(c);
     if (!*args) {
-        cli_put_text(stdout, talk->system ? talk->system : "", talk->system ? strlen(talk->system) : 0);
+        cli_put_text(stdout, talk->system ? talk->system : "",
+                     talk->system ? strlen(talk->system) : 0);
         putchar('\n');
         return EXIT_OK;
     }
     if (talk->speakers) {
-        return chat_fail(c, EXIT_USAGE, T("/system: the prompt file opens this conversation", "/system：当前对话由提示文件开头"));
+        return chat_fail(c, EXIT_USAGE,
+                         T("/system: the prompt file opens this conversation",
+                           "/system：当前对话由提示文件开头"));
     }
     conversation_checkpoint(talk);
     free(talk->system);
@@ -227,11 +248,14 @@ static int think(chat *c, char *args) {
         return EXIT_OK;
     }
     if (!chat_think_mode(args, &mode)) {
-        return chat_fail(c, EXIT_USAGE, T("/think: found '%s'; expected on, off, short, long or plain",
-                                          "/think：得到 '%s'；应为 on、off、short、long 或 plain"), args);
+        return chat_fail(c, EXIT_USAGE,
+                         T("/think: found '%s'; expected on, off, short, long or plain",
+                           "/think：得到 '%s'；应为 on、off、short、long 或 plain"),
+                         args);
     }
     if (mode != RWKV_THINK_NONE && (talk->speakers || !rwkv_template_thinks(talk->template))) {
-        return chat_fail(c, EXIT_USAGE, T("/think: the template %s has no thoughts", "/think：模板 %s 不支持思考"),
+        return chat_fail(c, EXIT_USAGE,
+                         T("/think: the template %s has no thoughts", "/think：模板 %s 不支持思考"),
                          talk->speakers ? "file" : rwkv_template_name(talk->template));
     }
     talk->think = mode;
@@ -246,17 +270,26 @@ static int set(chat *c, char *args) {
     return EXIT_OK;
 }
 
+static void show_line(const char *name, const char *value) {
+    printf("%-15s ", name);
+    cli_put_text(stdout, value, strlen(value));
+    putchar('\n');
+}
+
 static int show(chat *c, char *args) {
     (void)args;
     const conversation *talk = chat_now(c);
     char bytes[32];
-    printf("%-15s %s (RWKV-%s, %s)\n", "model", c->info.name, c->info.version, c->info.type);
-    printf("%-15s %s\n", "template", talk->speakers ? "file" : rwkv_template_name(talk->template));
-    printf("%-15s %s\n", "think", chat_think_name(talk->think));
-    printf("%-15s %s\n", "system", talk->system ? talk->system : "");
-    printf("%-15s %s\n", "branch", c->branches[c->current].name);
+    show_line("model", c->info.name);
+    show_line("version", c->info.version);
+    show_line("type", c->info.type);
+    show_line("template", talk->speakers ? "file" : rwkv_template_name(talk->template));
+    show_line("think", chat_think_name(talk->think));
+    show_line("system", talk->system ? talk->system : "");
+    show_line("branch", c->branches[c->current].name);
     printf("%-15s %zu\n", "turns", talk->n / 2);
-    printf("%-15s %zu, %s\n", "snapshots", c->time.n_snapshots, cli_human_bytes(timeline_bytes(&c->time), bytes));
+    printf("%-15s %zu, %s\n", "snapshots", c->time.n_snapshots,
+           cli_human_bytes(timeline_bytes(&c->time), bytes));
     chat_show_settings(c);
     return EXIT_OK;
 }
@@ -268,7 +301,9 @@ static int paste(chat *c, char *args) {
     text whole = {0};
     char *line = NULL;
     (void)args;
-    if (c->terminal) chat_say(T("Paste the text; a line with /end ends it.", "请粘贴文本；单独一行 /end 结束。"));
+    if (c->terminal)
+        chat_say(
+            T("Paste the text; a line with /end ends it.", "请粘贴文本；单独一行 /end 结束。"));
     while (chat_read_line(c, "", &line) && strcmp(line, "/end")) {
         text_puts(&whole, line);
         text_puts(&whole, "\n");
@@ -290,7 +325,7 @@ static int tokens(chat *c, char *args) {
         return EXIT_OK;
     }
     int code = cli_encode(c->tokenizer, args, strlen(args), false, &ids, &n);
-    if (code) return code;
+    if (code) return chat_note(c, code);
     for (size_t i = 0; i < n; i++) {
         const char *s = rwkv_token_bytes(c->tokenizer, ids[i], &len);
         printf("%d:\"", ids[i]);
@@ -321,24 +356,36 @@ static const struct chat_command_row {
     const char *name, *args, *en, *zh;
     int (*run)(chat *c, char *args);
 } commands[] = {
-    {"/save", "NAME", "save the conversation (a name, or a path with '/')", "保存对话（名称，或含 '/' 的路径）", save},
-    {"/load", "NAME", "go on with a saved conversation, as a new branch", "载入已保存的对话，作为新分支", load},
+    {"/save", "NAME", "save the conversation (a name, or a path with '/')",
+     "保存对话（名称，或含 '/' 的路径）", save},
+    {"/load", "NAME", "go on with a saved conversation, as a new branch",
+     "载入已保存的对话，作为新分支", load},
     {"/list", "", "saved conversations", "列出已保存的对话", list},
-    {"/fork", "[NAME]", "copy the conversation to a new branch and go on there", "把对话复制为新分支并切换过去", fork_branch},
-    {"/branch", "[NAME]", "list the branches, or go to one", "列出分支，或切换到某个分支", switch_branch},
+    {"/fork", "[NAME]", "copy the conversation to a new branch and go on there",
+     "把对话复制为新分支并切换过去", fork_branch},
+    {"/branch", "[NAME]", "list the branches, or go to one", "列出分支，或切换到某个分支",
+     switch_branch},
     {"/rewind", "[N]", "take back the last N turns (1)", "撤回最后 N 轮（默认 1）", rewind_turns},
     {"/regen", "", "another answer to the last message", "重新回答最后一条消息", regenerate},
-    {"/edit", "[TEXT]", "change the last message and ask again", "修改最后一条消息并重新提问", edit},
+    {"/edit", "[TEXT]", "change the last message and ask again", "修改最后一条消息并重新提问",
+     edit},
     {"/undo", "", "take back the last change, whichever it was", "撤销最近一次改动", undo},
-    {"/system", "[TEXT]", "set the system text (- removes it), or show it", "设置系统指令（- 为删除），或查看", system_message},
-    {"/think", "[MODE]", "on, off, short, long or plain", "思考方式：on、off、short、long 或 plain", think},
-    {"/set", "[KEY VALUE]", "sampling and other settings, named as the options", "采样等设置，名称与命令行选项相同", set},
+    {"/system", "[TEXT]", "set the system text (- removes it), or show it",
+     "设置系统指令（- 为删除），或查看", system_message},
+    {"/think", "[MODE]", "on, off, short, long or plain", "思考方式：on、off、short、long 或 plain",
+     think},
+    {"/set", "[KEY VALUE]", "sampling and other settings, named as the options",
+     "采样等设置，名称与命令行选项相同", set},
     {"/show", "", "model, template, settings", "显示模型、模板与设置", show},
-    {"/read", "FILE", "put a file in front of the next message", "把文件内容附在下一条消息之前", read_file},
-    {"/paste", "", "a message of many lines, up to a line with /end", "多行消息，以单独一行 /end 结束", paste},
+    {"/read", "FILE", "put a file in front of the next message", "把文件内容附在下一条消息之前",
+     read_file},
+    {"/paste", "", "a message of many lines, up to a line with /end",
+     "多行消息，以单独一行 /end 结束", paste},
     {"/export", "md|json [FILE]", "write the conversation as text", "导出对话文本", export},
-    {"/tokens", "[TEXT]", "count the conversation's tokens, or show those of a text", "统计对话的词元，或显示文本的词元", tokens},
-    {"/stats", "", "speed and counts: last answer, all answers", "速度与数量：最近一次与全部", statistics},
+    {"/tokens", "[TEXT]", "count the conversation's tokens, or show those of a text",
+     "统计对话的词元，或显示文本的词元", tokens},
+    {"/stats", "", "speed and counts: last answer, all answers", "速度与数量：最近一次与全部",
+     statistics},
     {"/clear", "", "begin a new conversation", "开始新的对话", clear},
     {"/exit", "", "end (also Ctrl-D)", "退出（或 Ctrl-D）", leave},
     {"/help", "", "this list", "显示本列表", help},
@@ -347,7 +394,11 @@ enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 static const struct alias {
     const char *name, *means;
-} aliases[] = {{"/?", "/help"}, {"/bye", "/exit"}, {"/quit", "/exit"}, {"/new", "/clear"}, {"/reset", "/clear"}};
+} aliases[] = {{"/?", "/help"},
+               {"/bye", "/exit"},
+               {"/quit", "/exit"},
+               {"/new", "/clear"},
+               {"/reset", "/clear"}};
 
 static int help(chat *c, char *args) {
     (void)c;
@@ -357,15 +408,20 @@ static int help(chat *c, char *args) {
         snprintf(left, sizeof left, "%s %s", commands[i].name, commands[i].args);
         printf("  %-24s %s\n", left, T(commands[i].en, commands[i].zh));
     }
-    fputs(T("\nMessages: \\n is a line end; \"\"\" begins and ends several lines, so does a \\ at the end;\n"
-            "-temp=X and -top_p=X hold for one message; // in front sends a text that begins with /.\n"
+    fputs(T("\nMessages: \\n is a line end; \"\"\" begins and ends several lines, so does a \\ at "
+            "the end;\n"
+            "-temp=X and -top_p=X hold for one message; // in front sends a text that begins with "
+            "/.\n"
             "ChatRWKV's commands:\n"
             "  +                        another answer          +reset         a new conversation\n"
-            "  +gen TEXT                continue a text         +qa TEXT       a question on its own\n"
-            "  +i TEXT                  follow an instruction   +qq TEXT       the same, as Q: and A:\n"
+            "  +gen TEXT                continue a text         +qa TEXT       a question on its "
+            "own\n"
+            "  +i TEXT                  follow an instruction   +qq TEXT       the same, as Q: and "
+            "A:\n"
             "  ++                       the last of these again +++            its continuation\n"
             "  +prompt FILE             speakers and opening from a JSON file\n",
-            "\n消息：\\n 表示换行；\"\"\" 开始并结束多行消息，行尾的 \\ 亦可续行；-temp=X 与 -top_p=X 只对\n"
+            "\n消息：\\n 表示换行；\"\"\" 开始并结束多行消息，行尾的 \\ 亦可续行；-temp=X 与 "
+            "-top_p=X 只对\n"
             "一条消息有效；以 // 开头可发送以 / 开头的文本。ChatRWKV 的命令：\n"
             "  +              换个回答                +reset         重置对话\n"
             "  +gen 文本      续写文本                +qa 文本       独立的问题\n"
@@ -376,15 +432,21 @@ static int help(chat *c, char *args) {
     return EXIT_OK;
 }
 
-const char *chat_command_name(size_t i) { return i < N_COMMANDS ? commands[i].name : NULL; }
+const char *chat_command_name(size_t i) {
+    return i < N_COMMANDS ? commands[i].name : NULL;
+}
 
 static int unknown(chat *c, const char *name) {
     nearest n = {0};
     for (size_t i = 0; i < N_COMMANDS; i++) cli_nearest(&n, name, commands[i].name);
     if (n.best) {
-        return chat_fail(c, EXIT_USAGE, T("unknown command %s; did you mean %s?", "未知命令 %s；是否想用 %s？"), name, n.best);
+        return chat_fail(c, EXIT_USAGE,
+                         T("unknown command %s; did you mean %s?", "未知命令 %s；是否想用 %s？"),
+                         name, n.best);
     }
-    return chat_fail(c, EXIT_USAGE, T("unknown command %s; /help lists them", "未知命令 %s；/help 列出所有命令"), name);
+    return chat_fail(c, EXIT_USAGE,
+                     T("unknown command %s; /help lists them", "未知命令 %s；/help 列出所有命令"),
+                     name);
 }
 
 void chat_command(chat *c, const char *line) {
@@ -396,8 +458,10 @@ void chat_command(chat *c, const char *line) {
     }
     size_t i = 0;
     while (i < N_COMMANDS && strcmp(commands[i].name, wanted)) i++;
-    if (i < N_COMMANDS) commands[i].run(c, args);
-    else unknown(c, name);
+    if (i < N_COMMANDS)
+        commands[i].run(c, args);
+    else
+        unknown(c, name);
     fflush(stdout);
     free(name);
 }

@@ -2,14 +2,15 @@
  *
  *     messages -> rendered prompt -> the part that was not read yet -> ids, with marks at the seams
  *
- * The prompt of every question is rendered anew from all messages. As far as the bytes of the ids read
- * before are its beginning they stay; the rest is tokenized apart. Parting is allowed at marks only:
- * after a turn's blank line, at the end of an open prompt, at the end of an answer. So an answer that
- * ended with its stop string goes on inside it, one that the template changes (thoughts, blank lines,
- * a text cut by Ctrl-C) is read again in its clean form, and so is everything after /system or /edit.
+ * The prompt of every question is rendered anew from all messages. As far as the bytes of the ids
+ * read before are its beginning they stay; the rest is tokenized apart. Parting is allowed at marks
+ * only: after a turn's blank line, at the end of an open prompt, at the end of an answer. So an
+ * answer that ended with its stop string goes on inside it, one that the template changes
+ * (thoughts, blank lines, a text cut by Ctrl-C) is read again in its clean form, and so is
+ * everything after /system or /edit.
  *
- * The seams: tokenizing two parts is not tokenizing the whole (World is greedy). After a blank line no
- * token of the vocabularies crosses; after an answer the model itself chose the cut. */
+ * The seams: tokenizing two parts is not tokenizing the whole (World is greedy). After a blank line
+ * no token of the vocabularies crosses; after an answer the model itself chose the cut. */
 #include "chat.h"
 
 #include <stdlib.h>
@@ -41,7 +42,9 @@ void text_add(text *t, const char *s, size_t n) {
     t->s[t->n] = '\0';
 }
 
-void text_puts(text *t, const char *s) { text_add(t, s, strlen(s)); }
+void text_puts(text *t, const char *s) {
+    text_add(t, s, strlen(s));
+}
 
 void ids_add(id_list *l, const int32_t *v, size_t n) {
     if (l->n + n > l->cap) l->v = chat_resize(l->v, l->cap = capacity(l->cap, l->n + n), sizeof *v);
@@ -49,7 +52,9 @@ void ids_add(id_list *l, const int32_t *v, size_t n) {
     l->n += n;
 }
 
-static bool blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+static bool blank(char c) {
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 const char *chat_trim(const char *s, size_t *n) {
     while (*n && blank(s[*n - 1])) --*n;
@@ -151,9 +156,17 @@ void conversation_add(conversation *c, rwkv_role role, const char *s, size_t n) 
     text_add(&c->messages[c->n++].text, s, n);
 }
 
+/* Ids end at the last mark. */
+static void forget_after_marks(conversation *c) {
+    const mark last = c->n_marks ? c->marks[c->n_marks - 1] : (mark){0};
+    c->ids.n = last.ids;
+    c->text.n = last.text;
+}
+
 void conversation_truncate(conversation *c, size_t n) {
     while (c->n > n) free(c->messages[--c->n].text.s);
     while (c->n_marks && c->marks[c->n_marks - 1].messages > n) c->n_marks--;
+    forget_after_marks(c);
 }
 
 void conversation_read(conversation *c, const rwkv_tokenizer *tok, const int32_t *ids, size_t n) {
@@ -180,7 +193,8 @@ static const char *find(const char *s, size_t n, const char *what) {
     return NULL;
 }
 
-/* The tag may lack its last ">": in fast mode the prompt opens "<think></think" and leaves the rest. */
+/* The tag may lack its last ">": in fast mode the prompt opens "<think></think" and leaves the
+ * rest. */
 const char *answer_visible(const char *s, size_t *n, const char **thoughts, size_t *n_thoughts) {
     static const char open[] = "<think", close[] = "</think";
     const char *end = s + *n;
@@ -195,6 +209,10 @@ const char *answer_visible(const char *s, size_t *n, const char **thoughts, size
     if (thoughts) *n_thoughts = (size_t)((closing ? closing : s + *n) - s);
     *n = (size_t)(end - from);
     return chat_trim(from, n);
+}
+
+bool conversation_is_raw(const conversation *c) {
+    return !c->speakers && strcmp(rwkv_template_name(c->template), "raw") == 0;
 }
 
 const char *const *conversation_stops(const conversation *c, size_t *n) {
@@ -224,8 +242,8 @@ static void render_speakers(const conversation *c, size_t n, bool open, text *ou
     text_puts(out, s->separator);
 }
 
-static rwkv_status render_list(const conversation *c, const rwkv_message *list, size_t n, rwkv_think think,
-                               bool open, text *out, rwkv_error *err) {
+static rwkv_status render_list(const conversation *c, const rwkv_message *list, size_t n,
+                               rwkv_think think, bool open, text *out, rwkv_error *err) {
     size_t len = 0;
     rwkv_status st = rwkv_template_render(c->template, list, n, think, open, NULL, 0, &len, err);
     if (st != RWKV_OK) return st;
@@ -236,8 +254,8 @@ static rwkv_status render_list(const conversation *c, const rwkv_message *list, 
     return st;
 }
 
-/* Templates drop thoughts. To keep them this takes the frame of an answer and fills it with the text as
- * the model wrote it; turn by turn, which is the same as all at once. */
+/* Templates drop thoughts. To keep them this takes the frame of an answer and fills it with the
+ * text as the model wrote it; turn by turn, which is the same as all at once. */
 static rwkv_status render_thoughts(const conversation *c, const rwkv_message *list, size_t n,
                                    rwkv_think think, bool open, text *out, rwkv_error *err) {
     rwkv_status st = RWKV_OK;
@@ -249,7 +267,8 @@ static rwkv_status render_thoughts(const conversation *c, const rwkv_message *li
         }
         size_t len = list[i].len;
         const char *trimmed = chat_trim(list[i].text, &len);
-        st = render_list(c, &(rwkv_message){RWKV_ASSISTANT, ".", 1}, 1, RWKV_THINK_NONE, false, out, err);
+        st = render_list(c, &(rwkv_message){RWKV_ASSISTANT, ".", 1}, 1, RWKV_THINK_NONE, false, out,
+                         err);
         if (st != RWKV_OK) break;
         out->n -= sizeof ".\n\n" - 1;
         text_add(out, trimmed, len);
@@ -258,9 +277,10 @@ static rwkv_status render_thoughts(const conversation *c, const rwkv_message *li
     return st;
 }
 
-static rwkv_status render_template(const conversation *c, size_t n, rwkv_think think, bool open, text *out,
-                                   rwkv_error *err) {
+static rwkv_status render_template(const conversation *c, size_t n, rwkv_think think, bool open,
+                                   text *out, rwkv_error *err) {
     bool thoughts = c->keep_thoughts && rwkv_template_thinks(c->template);
+    bool as_is = thoughts || conversation_is_raw(c);
     rwkv_message *list = chat_resize(NULL, n + 1, sizeof *list);
     size_t k = 0;
     if (c->system) list[k++] = (rwkv_message){RWKV_SYSTEM, c->system, strlen(c->system)};
@@ -268,7 +288,8 @@ static rwkv_status render_template(const conversation *c, size_t n, rwkv_think t
         const message *m = &c->messages[i];
         rwkv_message *r = &list[k++];
         *r = (rwkv_message){m->role, m->text.s, m->text.n};
-        if (m->role == RWKV_ASSISTANT && !thoughts) r->text = answer_visible(r->text, &r->len, NULL, NULL);
+        if (m->role == RWKV_ASSISTANT && !as_is)
+            r->text = answer_visible(r->text, &r->len, NULL, NULL);
     }
     rwkv_status st = thoughts ? render_thoughts(c, list, k, think, open, out, err)
                               : render_list(c, list, k, think, open, out, err);
@@ -286,7 +307,8 @@ static rwkv_status render(const conversation *c, size_t n, rwkv_think think, boo
     return RWKV_OK;
 }
 
-static rwkv_status encode(const rwkv_tokenizer *tok, const char *s, size_t n, id_list *out, rwkv_error *err) {
+static rwkv_status encode(const rwkv_tokenizer *tok, const char *s, size_t n, id_list *out,
+                          rwkv_error *err) {
     size_t count = 0;
     rwkv_status st = rwkv_encode(tok, s, n, RWKV_ENCODE_PROMPT, NULL, 0, &count, err);
     if (st != RWKV_OK && st != RWKV_E_SPACE) return st;
@@ -334,14 +356,13 @@ static bool is_beginning(const char *s, size_t n, const text *of) {
 rwkv_status conversation_prompt(conversation *c, const rwkv_tokenizer *tok, rwkv_error *err) {
     text whole = {0}, part = {0};
     rwkv_status st = render(c, c->n, c->think, true, &whole, err);
-    while (c->n_marks && !is_beginning(c->text.s, c->marks[c->n_marks - 1].text, &whole)) c->n_marks--;
-    const mark from = c->n_marks ? c->marks[c->n_marks - 1] : (mark){0};
-    size_t at = from.text;
-    c->ids.n = from.ids;
-    c->text.n = from.text;
-    /* A seam after the opening and each turn, so that a later prompt that changes one need not read the others again.
-     * Past the blank line: before it tokens would cross. */
-    for (size_t i = from.messages; st == RWKV_OK && i <= c->n; i++) {
+    while (c->n_marks && !is_beginning(c->text.s, c->marks[c->n_marks - 1].text, &whole))
+        c->n_marks--;
+    forget_after_marks(c);
+    size_t at = c->text.n, first = c->n_marks ? c->marks[c->n_marks - 1].messages : 0;
+    /* A seam after the opening and each turn, so that a later prompt that changes one need not read
+     * the others again. Past the blank line: before it tokens would cross. */
+    for (size_t i = first; st == RWKV_OK && i <= c->n; i++) {
         st = render(c, i, RWKV_THINK_NONE, false, &part, err);
         if (st == RWKV_OK && part.n > at && is_beginning(part.s, part.n, &whole)) {
             st = extend(c, tok, &whole, &at, part.n, i, err);
@@ -356,7 +377,8 @@ rwkv_status conversation_prompt(conversation *c, const rwkv_tokenizer *tok, rwkv
 const char *conversation_opener(const conversation *c, size_t *n) {
     size_t from = c->text.n;
     while (from && c->text.s[from - 1] != '\n') from--;
-    const char *tag = c->think == RWKV_THINK_NONE ? NULL : find(c->text.s + from, c->text.n - from, "<think");
+    const char *tag =
+        c->think == RWKV_THINK_NONE ? NULL : find(c->text.s + from, c->text.n - from, "<think");
     *n = tag ? c->text.n - (size_t)(tag - c->text.s) : 0;
     return tag ? tag : "";
 }

@@ -1,13 +1,14 @@
 /* chat_edit.c - lines from a terminal: libedit with wide characters, a history file, completion of
  * command names.
  *
- * Ctrl-C is a key here, not a signal: it clears the line, or asks for a hint on an empty one. While the
- * model speaks the terminal is as it was and Ctrl-C is a signal again. */
+ * Ctrl-C and Ctrl-Z are keys here, not signals: the first clears the line, or asks for a hint on an
+ * empty one. While the model speaks the terminal is as it was and they are signals again. */
 #include "chat.h"
 
 #include <fcntl.h>
 #include <histedit.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,7 +20,8 @@ struct editor {
     HistoryW *history;
     char *file; /* of the history; NULL: none */
     wchar_t *prompt;
-    bool interrupted;
+    bool interrupted; /* the line that comes is to be thrown away */
+    bool empty;       /* and there was nothing in it */
 };
 
 /* malloc'd; NULL when the bytes are no text of this locale. */
@@ -45,27 +47,56 @@ static editor *of(EditLine *line) {
     return e;
 }
 
-static wchar_t *show_prompt(EditLine *line) { return of(line)->prompt; }
+static wchar_t *show_prompt(EditLine *line) {
+    return of(line)->prompt;
+}
 
+/* Ends the line like the Enter key, so that libedit leaves the screen in order. */
 static unsigned char on_interrupt(EditLine *line, wint_t key) {
     editor *e = of(line);
     const LineInfoW *info = el_wline(line);
     (void)key;
-    e->interrupted = info->lastchar == info->buffer;
-    fputs("^C\n", stdout);
-    fflush(stdout);
-    if (e->interrupted) return CC_EOF;
-    el_wdeletestr(line, (int)(info->cursor - info->buffer));
-    info = el_wline(line);
-    el_cursor(line, (int)(info->lastchar - info->buffer));
-    el_wdeletestr(line, (int)(info->lastchar - info->buffer));
+    e->interrupted = true;
+    e->empty = info->lastchar == info->buffer;
+    el_cursor(line, (int)(info->lastchar - info->cursor));
+    el_winsertstr(line, L"^C");
+    el_wpush(line, L"\n");
+    return CC_REFRESH;
+}
+
+/* What a terminal pastes comes between two marks; its line ends belong to the text. */
+static unsigned char on_paste(EditLine *line, wint_t key) {
+    static const wchar_t end[] = L"\033[201~";
+    const size_t n_end = sizeof end / sizeof *end - 1;
+    wchar_t *all = NULL, c;
+    size_t n = 0, cap = 0;
+    (void)key;
+    while (el_wgetc(line, &c) == 1) {
+        if (n + 2 > cap) all = chat_resize(all, cap = cap ? cap * 2 : 256, sizeof *all);
+        all[n++] = c == L'\r' ? L'\n' : c;
+        if (n >= n_end && wmemcmp(all + n - n_end, end, n_end) == 0) {
+            n -= n_end;
+            break;
+        }
+    }
+    if (n) all[n] = L'\0';
+    bool kept = n == 0 || el_winsertstr(line, all) == 0;
+    free(all);
+    return kept ? CC_REFRESH : CC_REFRESH_BEEP;
+}
+
+/* libedit catches it, restores the terminal, and comes back when the shell says so. */
+static unsigned char on_suspend(EditLine *line, wint_t key) {
+    (void)line;
+    (void)key;
+    raise(SIGTSTP);
     return CC_REDISPLAY;
 }
 
 /* The common beginning of the commands that begin with the line so far. */
 static unsigned char on_tab(EditLine *line, wint_t key) {
     const LineInfoW *info = el_wline(line);
-    size_t n = (size_t)(info->cursor - info->buffer), common = 0;
+    size_t n = (size_t)(info->cursor - info->buffer), common = 0, matches = 0;
     const char *first = NULL, *name;
     char typed[16], rest[16];
     (void)key;
@@ -73,11 +104,11 @@ static unsigned char on_tab(EditLine *line, wint_t key) {
     for (size_t i = 0; i < n; i++) typed[i] = info->buffer[i] < 128 ? (char)info->buffer[i] : '\0';
     for (size_t i = 0; (name = chat_command_name(i)); i++) {
         if (strncmp(name, typed, n)) continue;
-        if (!first) common = strlen(first = name);
+        if (matches++ == 0) common = strlen(first = name);
         while (strncmp(first, name, common)) common--;
     }
-    if (!first || common <= n || common >= sizeof rest) return CC_ERROR;
-    snprintf(rest, sizeof rest, "%.*s", (int)(common - n), first + n);
+    if (matches == 0 || (matches > 1 && common == n)) return CC_ERROR;
+    snprintf(rest, sizeof rest, "%.*s%s", (int)(common - n), first + n, matches == 1 ? " " : "");
     wchar_t *wide = widen(rest);
     if (wide) el_winsertstr(line, wide);
     free(wide);
@@ -107,7 +138,8 @@ static void open_history(editor *e) {
 /* Without a UTF-8 locale every character beyond ASCII would be refused. */
 static void use_utf8(void) {
     static const char *const names[] = {"C.UTF-8", "en_US.UTF-8", "UTF-8"};
-    for (size_t i = 0; MB_CUR_MAX < 2 && i < sizeof names / sizeof *names; i++) setlocale(LC_CTYPE, names[i]);
+    for (size_t i = 0; MB_CUR_MAX < 2 && i < sizeof names / sizeof *names; i++)
+        setlocale(LC_CTYPE, names[i]);
 }
 
 editor *editor_open(void) {
@@ -119,14 +151,18 @@ editor *editor_open(void) {
     el_wset(line, EL_CLIENTDATA, e);
     el_wset(line, EL_EDITOR, L"emacs");
     el_wset(line, EL_PROMPT, show_prompt);
-    el_wset(line, EL_SIGNAL, 1); /* for the window's size */
+    el_wset(line, EL_SIGNAL, 1); /* for the window's size, and to suspend */
     open_history(e);
     el_wset(line, EL_ADDFN, L"rwkv-interrupt", L"clear the line", on_interrupt);
+    el_wset(line, EL_ADDFN, L"rwkv-suspend", L"suspend", on_suspend);
+    el_wset(line, EL_ADDFN, L"rwkv-paste", L"insert a pasted text", on_paste);
     el_wset(line, EL_ADDFN, L"rwkv-complete", L"complete a command", on_tab);
     el_wset(line, EL_BIND, L"^R", L"em-inc-search-prev", NULL);
     el_source(line, NULL);
-    el_wset(line, EL_SETTY, L"-d", L"intr=", NULL);
+    el_wset(line, EL_SETTY, L"-d", L"-isig", NULL);
     el_wset(line, EL_BIND, L"^C", L"rwkv-interrupt", NULL);
+    el_wset(line, EL_BIND, L"^Z", L"rwkv-suspend", NULL);
+    el_wset(line, EL_BIND, L"\033[200~", L"rwkv-paste", NULL);
     el_wset(line, EL_BIND, L"\t", L"rwkv-complete", NULL);
     return e;
 }
@@ -152,9 +188,14 @@ line_status editor_line(editor *e, const char *prompt, char **line) {
     free(e->prompt);
     e->prompt = widen(prompt);
     e->interrupted = false;
+    fputs("\033[?2004h", stdout); /* pasted text comes marked */
     const wchar_t *got = el_wgets(e->line, &n);
-    if (e->interrupted) return LINE_INTERRUPT;
+    fputs("\033[?2004l", stdout);
     if (!got || n <= 0) return LINE_END;
+    if (e->interrupted) {
+        *line = chat_strdup("");
+        return e->empty ? LINE_INTERRUPT : LINE_OK;
+    }
     wchar_t *copy = chat_resize(NULL, (size_t)n + 1, sizeof *copy);
     wmemcpy(copy, got, (size_t)n);
     while (n && (copy[n - 1] == L'\n' || copy[n - 1] == L'\r')) n--;

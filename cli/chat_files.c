@@ -1,8 +1,8 @@
 /* chat_files.c - conversations on disk: /save, /load, --state, /list, /export.
  *
- * A saved conversation is one portable state file of librwkv. Its note is JSON: messages, the ids they
- * became with the marks between them, template, settings. The state answers at once; the ids let
- * earlier turns be read again after /rewind. */
+ * A saved conversation is one portable state file of librwkv. Its note is JSON: messages, the ids
+ * they became with the marks between them, template, settings. The state answers at once; the ids
+ * let earlier turns be read again after /rewind. */
 #include "chat.h"
 
 #include <dirent.h>
@@ -54,12 +54,15 @@ static int session_path(chat *c, const char *name, text *out) {
     }
     for (size_t i = 0, len; good && i < n; i += len) {
         len = cli_utf8_len(name + i, n - i);
-        good = len > 0 && (unsigned char)name[i] > ' ' && name[i] != 0x7f && !strchr("\\:*?\"<>|", name[i]);
+        good = len > 0 && (unsigned char)name[i] > ' ' && name[i] != 0x7f &&
+               !strchr("\\:*?\"<>|", name[i]);
     }
     if (!good) {
-        return chat_fail(c, EXIT_USAGE, T("'%s' is no name for a conversation: letters, digits, - and _ will do; "
-                                          "with '/' it is a path",
-                                          "'%s' 不能作为对话名：请用文字、数字、- 与 _；含 '/' 时为路径"), name);
+        return chat_fail(c, EXIT_USAGE,
+                         T("'%s' is no name for a conversation: letters, digits, - and _ will do; "
+                           "with '/' it is a path",
+                           "'%s' 不能作为对话名：请用文字、数字、- 与 _；含 '/' 时为路径"),
+                         name);
     }
     text file = {0};
     text_puts(&file, "sessions/");
@@ -67,8 +70,10 @@ static int session_path(chat *c, const char *name, text *out) {
     text_puts(&file, ending);
     bool found = chat_path(out, "XDG_DATA_HOME", "/.local/share", file.s);
     free(file.s);
-    return found ? EXIT_OK : chat_fail(c, EXIT_SYSTEM, T("no HOME and no XDG_DATA_HOME: give a path with '/'",
-                                                         "没有 HOME 与 XDG_DATA_HOME：请给出含 '/' 的路径"));
+    return found ? EXIT_OK
+                 : chat_fail(c, EXIT_SYSTEM,
+                             T("no HOME and no XDG_DATA_HOME: give a path with '/'",
+                               "没有 HOME 与 XDG_DATA_HOME：请给出含 '/' 的路径"));
 }
 
 /* ------------------------------------------------------------------ note */
@@ -95,20 +100,25 @@ static json_t *messages_json(const conversation *talk) {
 }
 
 static json_t *note_json(const chat *c, const conversation *talk) {
-    json_t *o = json_pack("{s:s, s:i, s:s, s:s, s:b, s:b, s:b}", "format", note_format, "version", 1, "template",
-                          rwkv_template_name(talk->template), "think", chat_think_name(talk->think),
-                          "keep_thoughts", talk->keep_thoughts, "from_state", c->time.base != NULL, "after_text", talk->after_text);
+    json_t *o = json_pack("{s:s, s:i, s:s, s:s, s:b, s:b, s:b}", "format", note_format, "version",
+                          1, "template", rwkv_template_name(talk->template), "think",
+                          chat_think_name(talk->think), "keep_thoughts", talk->keep_thoughts,
+                          "from_state", c->time.base != NULL, "after_text", talk->after_text);
     json_t *ids = json_array(), *marks = json_array();
-    if (talk->system) json_object_set_new(o, "system", string_json(talk->system, strlen(talk->system)));
+    if (talk->system)
+        json_object_set_new(o, "system", string_json(talk->system, strlen(talk->system)));
     if (talk->speakers) {
         const speakers *s = talk->speakers;
-        json_object_set_new(o, "speakers", json_pack("{s:s, s:s, s:s, s:s}", "user", s->user, "bot", s->bot,
-                                                     "separator", s->separator, "prompt", s->prompt));
+        json_object_set_new(o, "speakers",
+                            json_pack("{s:s, s:s, s:s, s:s}", "user", s->user, "bot", s->bot,
+                                      "separator", s->separator, "prompt", s->prompt));
     }
-    for (size_t i = 0; i < talk->ids.n; i++) json_array_append_new(ids, json_integer(talk->ids.v[i]));
+    for (size_t i = 0; i < talk->ids.n; i++)
+        json_array_append_new(ids, json_integer(talk->ids.v[i]));
     for (size_t i = 0; i < talk->n_marks; i++) {
         const mark *m = &talk->marks[i];
-        json_array_append_new(marks, json_pack("[I, I]", (json_int_t)m->ids, (json_int_t)m->messages));
+        json_array_append_new(marks,
+                              json_pack("[I, I]", (json_int_t)m->ids, (json_int_t)m->messages));
     }
     json_object_set_new(o, "messages", messages_json(talk));
     json_object_set_new(o, "ids", ids);
@@ -147,7 +157,8 @@ static bool read_ids(conversation *talk, const chat *c, const json_t *ids, const
         if (end < (json_int_t)done || end > (json_int_t)n) return false;
         for (; done < (size_t)end; done++) {
             json_int_t id = json_integer_value(json_array_get(ids, done));
-            if (!json_is_integer(json_array_get(ids, done)) || id < 0 || id >= c->info.n_vocab) return false;
+            if (!json_is_integer(json_array_get(ids, done)) || id < 0 || id >= c->info.n_vocab)
+                return false;
             conversation_read(talk, c->tokenizer, &(int32_t){(int32_t)id}, 1);
         }
         if (k == n_marks) break;
@@ -170,12 +181,15 @@ static conversation *note_read(const chat *c, const json_t *o) {
     const char *format = json_string_value(json_object_get(o, "format"));
     const char *think = json_string_value(json_object_get(o, "think"));
     const rwkv_template *t = rwkv_template_find(json_string_value(json_object_get(o, "template")));
-    if (!format || strcmp(format, note_format) || json_integer_value(json_object_get(o, "version")) != 1) return NULL;
+    if (!format || strcmp(format, note_format) ||
+        json_integer_value(json_object_get(o, "version")) != 1)
+        return NULL;
     conversation *talk = conversation_new(t ? t : rwkv_model_template(c->model));
     talk->system = copy_string(o, "system");
     talk->keep_thoughts = json_is_true(json_object_get(o, "keep_thoughts"));
     talk->after_text = json_is_true(json_object_get(o, "after_text"));
-    if (read_messages(talk, json_object_get(o, "messages")) && read_speakers(talk, json_object_get(o, "speakers")) &&
+    if (read_messages(talk, json_object_get(o, "messages")) &&
+        read_speakers(talk, json_object_get(o, "speakers")) &&
         read_ids(talk, c, json_object_get(o, "ids"), json_object_get(o, "marks")) &&
         (!think || chat_think_mode(think, &talk->think))) {
         return talk;
@@ -186,17 +200,20 @@ static conversation *note_read(const chat *c, const json_t *o) {
 
 /* ------------------------------------------------------------------ save and load */
 
-static int write_state(chat *c, const char *path, const char *note) {
+/* Only its owner reads what was said. */
+static int write_state(chat *c, const rwkv_session *session, const char *path, const char *note) {
     rwkv_error err = {0};
-    size_t len = 0;
-    rwkv_session_save(c->time.session, note, strlen(note), 0, NULL, 0, &len, &err);
+    size_t len = 0, n = strlen(note);
+    rwkv_session_save(session, note, n, 0, NULL, 0, &len, &err);
     void *blob = malloc(len ? len : 1);
     if (!blob) return chat_fail(c, EXIT_SYSTEM, T("out of memory", "内存不足"));
+    mode_t before = umask(077);
     int code = EXIT_OK;
-    if (rwkv_session_save(c->time.session, note, strlen(note), 0, blob, len, &len, &err) != RWKV_OK ||
+    if (rwkv_session_save(session, note, n, 0, blob, len, &len, &err) != RWKV_OK ||
         rwkv_file_write(path, blob, len, &err) != RWKV_OK) {
         code = chat_error(c, &err);
     }
+    umask(before);
     free(blob);
     return code;
 }
@@ -206,14 +223,16 @@ int chat_save(chat *c, const char *name) {
     rwkv_error err = {0};
     text path = {0};
     int code = session_path(c, name, &path);
-    if (code == EXIT_OK) {
+    const rwkv_session *session = c->time.base ? c->time.base : c->time.session;
+    if (code == EXIT_OK && !c->time.base) {
         rwkv_status st = timeline_seek(&c->time, talk->ids.v, talk->ids.n, &err);
         if (st != RWKV_OK) code = st == RWKV_E_CANCELLED ? EXIT_INTERRUPTED : chat_error(c, &err);
     }
     if (code == EXIT_OK) {
         json_t *o = note_json(c, talk);
         char *note = o ? json_dumps(o, JSON_COMPACT) : NULL;
-        code = note ? write_state(c, path.s, note) : chat_fail(c, EXIT_SYSTEM, T("out of memory", "内存不足"));
+        code = note ? write_state(c, session, path.s, note)
+                    : chat_fail(c, EXIT_SYSTEM, T("out of memory", "内存不足"));
         free(note);
         json_decref(o);
     }
@@ -232,29 +251,32 @@ static void enter(chat *c, const char *name, conversation *talk) {
     b->talk = talk;
 }
 
-/* The session has the loaded state. At the start any state will do: text whose ids are not known
- * becomes the beginning of everything. Later it must have begun where the other branches did. */
-static int take_state(chat *c, conversation *talk, bool from_state, const char *name, const char *path) {
+/* The session has the loaded state: of the conversation's end, or, when it began with a text whose
+ * ids are not known, of that text's end. The latter becomes the beginning of everything, so it must
+ * come first. */
+static int take_state(chat *c, conversation *talk, bool from_state, const char *name,
+                      const char *path) {
     rwkv_error err = {0};
-    bool known = talk && !from_state, at_start = c->n_branches == 1 && chat_now(c)->n == 0 && c->last.tokens == 0;
-    if (known && !c->time.base) {
-        timeline_adopt(&c->time, talk->ids.v, talk->ids.n);
-        enter(c, name, talk);
-        return EXIT_OK;
-    }
-    if (!at_start) {
+    bool whole = talk && !from_state;
+    bool at_start = c->n_branches == 1 && chat_now(c)->n == 0 && c->total.tokens == 0;
+    if (whole ? c->time.base != NULL : !at_start) {
         timeline_forget(&c->time);
         conversation_free(talk);
-        return chat_fail(c, EXIT_USAGE, T("%s: it does not begin where this chat began; start with --state %s",
-                                          "%s：它的开头与当前对话不同；请用 --state %s 启动"), path, path);
+        return chat_fail(c, EXIT_USAGE,
+                         T("%s: it does not begin where this chat began; start with --state %s",
+                           "%s：它的开头与当前对话不同；请用 --state %s 启动"),
+                         path, path);
     }
     if (!talk) {
         talk = conversation_copy(chat_now(c));
         talk->after_text = rwkv_session_n_tokens(c->time.session) > 0;
     }
     enter(c, name, talk);
-    rwkv_status st = timeline_rebase(&c->time, talk->ids.v, talk->ids.n, &err);
-    return st == RWKV_OK ? EXIT_OK : chat_error(c, &err);
+    if (whole) {
+        timeline_adopt(&c->time, talk->ids.v, talk->ids.n);
+        return EXIT_OK;
+    }
+    return timeline_rebase(&c->time, &err) == RWKV_OK ? EXIT_OK : chat_error(c, &err);
 }
 
 static int load_blob(chat *c, const char *name, const char *path, const void *blob, size_t len) {
@@ -270,8 +292,10 @@ static int load_blob(chat *c, const char *name, const char *path, const void *bl
     int code;
     if (ours && !talk) {
         timeline_forget(&c->time);
-        code = chat_fail(c, EXIT_INPUT, T("%s: its note is no conversation that this version knows",
-                                          "%s：其附注不是本版本可识别的对话"), path);
+        code = chat_fail(c, EXIT_INPUT,
+                         T("%s: its note is no conversation that this version knows",
+                           "%s：其附注不是本版本可识别的对话"),
+                         path);
     } else {
         code = take_state(c, talk, json_is_true(json_object_get(o, "from_state")), name, path);
     }
@@ -279,7 +303,8 @@ static int load_blob(chat *c, const char *name, const char *path, const void *bl
         chat_settings_from_json(c, json_object_get(o, "settings"));
         if (info.other_weights) {
             chat_say(T("warning: %s was made with another quantization of this model",
-                       "警告：%s 由本模型的另一种量化生成"), path);
+                       "警告：%s 由本模型的另一种量化生成"),
+                     path);
         }
     }
     json_decref(o);
@@ -325,7 +350,9 @@ int chat_load(chat *c, const char *name) {
 
 /* ------------------------------------------------------------------ list */
 
-static int compare_names(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+static int compare_names(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
 
 static void print_session(const char *folder, const char *file) {
     rwkv_state_info info = {0};
@@ -341,9 +368,10 @@ static void print_session(const char *folder, const char *file) {
         printf("%-24s %s\n", name, T("damaged", "已损坏"));
     } else {
         json_t *o = json_loadb(info.note, info.note_len, 0, NULL);
-        printf(T("%-24s RWKV-%s  %zu messages  %llu tokens  %s\n", "%-24s RWKV-%s  %zu 条消息  %llu 个词元  %s\n"), name,
-               info.version, json_array_size(json_object_get(o, "messages")), (unsigned long long)info.n_tokens,
-               cli_human_bytes(len, size));
+        printf(T("%-24s RWKV-%s  %zu messages  %llu tokens  %s\n",
+                 "%-24s RWKV-%s  %zu 条消息  %llu 个词元  %s\n"),
+               name, info.version, json_array_size(json_object_get(o, "messages")),
+               (unsigned long long)info.n_tokens, cli_human_bytes(len, size));
         json_decref(o);
     }
     rwkv_free(blob);
@@ -357,12 +385,14 @@ int chat_list(chat *c) {
     size_t n = 0, e = sizeof ending - 1;
     if (!chat_path(&folder, "XDG_DATA_HOME", "/.local/share", "sessions/")) {
         free(folder.s);
-        return chat_fail(c, EXIT_SYSTEM, T("no HOME and no XDG_DATA_HOME", "没有 HOME 与 XDG_DATA_HOME"));
+        return chat_fail(c, EXIT_SYSTEM,
+                         T("no HOME and no XDG_DATA_HOME", "没有 HOME 与 XDG_DATA_HOME"));
     }
     DIR *d = opendir(folder.s);
     for (struct dirent *entry; d && (entry = readdir(d));) {
         size_t len = strlen(entry->d_name);
-        if (len <= e || strcmp(entry->d_name + len - e, ending) || entry->d_name[0] == '.') continue;
+        if (len <= e || strcmp(entry->d_name + len - e, ending) || entry->d_name[0] == '.')
+            continue;
         names = chat_resize(names, n + 1, sizeof *names);
         names[n++] = chat_strdup(entry->d_name);
     }
@@ -391,17 +421,20 @@ static json_t *export_messages(const conversation *talk) {
         const char *thoughts = NULL, *s = m->text.s;
         size_t n = m->text.n, n_thoughts = 0;
         if (m->role == RWKV_ASSISTANT) s = answer_visible(s, &n, &thoughts, &n_thoughts);
-        json_t *o = json_pack("{s:s, s:o}", "role", role_names[m->role], "content", string_json(s, n));
-        if (n_thoughts) json_object_set_new(o, "reasoning_content", string_json(thoughts, n_thoughts));
+        json_t *o =
+            json_pack("{s:s, s:o}", "role", role_names[m->role], "content", string_json(s, n));
+        if (n_thoughts)
+            json_object_set_new(o, "reasoning_content", string_json(thoughts, n_thoughts));
         json_array_append_new(list, o);
     }
     return list;
 }
 
 static char *export_json(const chat *c, const conversation *talk) {
-    json_t *o = json_pack("{s:o, s:s, s:o, s:o}", "model", string_json(c->info.name, strlen(c->info.name)), "template",
-                          rwkv_template_name(talk->template), "messages", export_messages(talk), "settings",
-                          chat_settings_json(c));
+    json_t *o =
+        json_pack("{s:o, s:s, s:o, s:o}", "model", string_json(c->info.name, strlen(c->info.name)),
+                  "template", rwkv_template_name(talk->template), "messages", export_messages(talk),
+                  "settings", chat_settings_json(c));
     char *out = json_dumps(o, JSON_INDENT(2));
     json_decref(o);
     return out;
@@ -418,8 +451,10 @@ static char *export_markdown(const conversation *talk) {
     for (size_t i = 0; i < talk->n; i++) {
         const message *m = &talk->messages[i];
         size_t n = m->text.n;
-        const char *s = m->role == RWKV_ASSISTANT ? answer_visible(m->text.s, &n, NULL, NULL) : chat_trim(m->text.s, &n);
-        text_puts(&out, m->role == RWKV_USER ? T("**User**\n\n", "**用户**\n\n") : T("**Assistant**\n\n", "**助手**\n\n"));
+        const char *s = m->role == RWKV_ASSISTANT ? answer_visible(m->text.s, &n, NULL, NULL)
+                                                  : chat_trim(m->text.s, &n);
+        text_puts(&out, m->role == RWKV_USER ? T("**User**\n\n", "**用户**\n\n")
+                                             : T("**Assistant**\n\n", "**助手**\n\n"));
         text_add(&out, s, n);
         text_puts(&out, "\n\n");
     }
@@ -430,7 +465,10 @@ int chat_export(chat *c, const char *format, const char *path) {
     rwkv_error err = {0};
     bool json = strcmp(format, "json") == 0;
     if (!json && strcmp(format, "md")) {
-        return chat_fail(c, EXIT_USAGE, T("/export: found '%s'; expected md or json", "/export：得到 '%s'；应为 md 或 json"), format);
+        return chat_fail(
+            c, EXIT_USAGE,
+            T("/export: found '%s'; expected md or json", "/export：得到 '%s'；应为 md 或 json"),
+            format);
     }
     char *out = json ? export_json(c, chat_now(c)) : export_markdown(chat_now(c));
     int code = EXIT_OK;

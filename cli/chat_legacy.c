@@ -1,8 +1,9 @@
-/* chat_legacy.c - the commands of ChatRWKV and of rwkv.cpp's chat_with_bot.py, and their prompt files.
+/* chat_legacy.c - the commands of ChatRWKV and of rwkv.cpp's chat_with_bot.py, and their prompt
+ * files.
  *
- * The scripts keep five named states. Here chat_init is the beginning of every conversation, chat the
- * present one, chat_pre its prompt before the last answer; gen_0 and gen_1 are the ids before and after
- * the last free generation (free_begin, free_end). */
+ * The scripts keep five named states. Here chat_init is the beginning of every conversation, chat
+ * the present one, chat_pre its prompt before the last answer; gen_0 and gen_1 are the ids before
+ * and after the last free generation (free_begin, free_end). */
 #include "chat.h"
 
 #include <jansson.h>
@@ -54,7 +55,7 @@ static int encode_into(chat *c, id_list *out, const char *s, size_t n, bool from
     int32_t *ids = NULL;
     size_t count = 0;
     int code = cli_encode(c->tokenizer, s, n, true, &ids, &count);
-    if (code) return code;
+    if (code) return chat_note(c, code);
     if (from_start) out->n = 0;
     ids_add(out, ids, count);
     free(ids);
@@ -107,8 +108,9 @@ static int question(chat *c, const char *s, const overrides *over) {
 static int again(chat *c, const char *s, const overrides *over) {
     (void)s;
     if (c->free_begin.n) return chat_continue(c, over);
-    return chat_fail(c, EXIT_USAGE, T("Nothing to repeat: +gen, +i, +qa or +qq comes first.",
-                                      "没有可重做的内容：请先使用 +gen、+i、+qa 或 +qq。"));
+    return chat_fail(c, EXIT_USAGE,
+                     T("Nothing to repeat: +gen, +i, +qa or +qq comes first.",
+                       "没有可重做的内容：请先使用 +gen、+i、+qa 或 +qq。"));
 }
 
 static int go_on(chat *c, const char *s, const overrides *over) {
@@ -168,7 +170,9 @@ bool legacy_command(chat *c, const char *s, const overrides *over) {
         const struct legacy *l = &commands[i];
         size_t len = strlen(l->name);
         bool has_text = l->name[len - 1] == ' ';
-        if (l->exact_case ? strcmp(s, l->name) : has_text ? strncasecmp(s, l->name, len) : strcasecmp(s, l->name)) {
+        if (l->exact_case ? strcmp(s, l->name)
+            : has_text    ? strncasecmp(s, l->name, len)
+                          : strcasecmp(s, l->name)) {
             continue;
         }
         l->run(c, s + len, over);
@@ -198,7 +202,9 @@ static speakers *read_speakers(const char *data, size_t len, char why[200]) {
                     string_of(o, "separator", "interface"), string_of(o, "prompt", "init_prompt")};
     json_decref(o);
     if (s->user && s->bot && s->separator && s->prompt && *s->prompt) return s;
-    snprintf(why, 200, T("expected the texts user, bot, separator and prompt", "应有文本 user、bot、separator 与 prompt"));
+    snprintf(why, 200,
+             T("expected the texts user, bot, separator and prompt",
+               "应有文本 user、bot、separator 与 prompt"));
     speakers_free(s);
     return NULL;
 }
@@ -207,7 +213,7 @@ int legacy_load_prompt(chat *c, const char *path) {
     char *data, why[200];
     size_t len;
     int code = cli_read_input(path, &data, &len);
-    if (code) return code;
+    if (code) return chat_note(c, code);
     speakers *s = read_speakers(data, len, why);
     free(data);
     if (!s) return chat_fail(c, EXIT_INPUT, "%s: %s", path, why);

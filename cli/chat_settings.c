@@ -1,5 +1,5 @@
-/* chat_settings.c - /set, /show and the part of a saved conversation that says how answers are drawn:
- * one table of the sampling parameters for all three. */
+/* chat_settings.c - /set, /show and the part of a saved conversation that says how answers are
+ * drawn: one table of the sampling parameters for all three. */
 #include "chat.h"
 
 #include <errno.h>
@@ -36,7 +36,9 @@ enum { N_PARAMETERS = sizeof parameters / sizeof *parameters };
 static const char *const others[] = {"preset", "order", "tokens", "thoughts", "stats"};
 enum { N_OTHERS = sizeof others / sizeof *others };
 
-static void *field(rwkv_sampling *how, const struct parameter *p) { return (char *)how + p->at; }
+static void *field(rwkv_sampling *how, const struct parameter *p) {
+    return (char *)how + p->at;
+}
 
 static bool read_real(const char *s, float *out) {
     char *end;
@@ -59,16 +61,21 @@ static bool read_parameter(rwkv_sampling *how, const struct parameter *p, const 
     uint64_t whole;
     if (p->kind == REAL) return read_real(value, field(how, p));
     if (!read_whole(value, p->kind == WHOLE ? UINT32_MAX : UINT64_MAX, &whole)) return false;
-    if (p->kind == WHOLE) *(uint32_t *)field(how, p) = (uint32_t)whole;
-    else *(uint64_t *)field(how, p) = whole;
+    if (p->kind == WHOLE)
+        *(uint32_t *)field(how, p) = (uint32_t)whole;
+    else
+        *(uint64_t *)field(how, p) = whole;
     return true;
 }
 
 static void print_parameter(const rwkv_sampling *how, const struct parameter *p, char out[32]) {
     const void *v = (const char *)how + p->at;
-    if (p->kind == REAL) snprintf(out, 32, "%g", (double)*(const float *)v);
-    else if (p->kind == WHOLE) snprintf(out, 32, "%u", *(const uint32_t *)v);
-    else snprintf(out, 32, "%llu", (unsigned long long)*(const uint64_t *)v);
+    if (p->kind == REAL)
+        snprintf(out, 32, "%g", (double)*(const float *)v);
+    else if (p->kind == WHOLE)
+        snprintf(out, 32, "%u", *(const uint32_t *)v);
+    else
+        snprintf(out, 32, "%llu", (unsigned long long)*(const uint64_t *)v);
 }
 
 /* The sampler knows the ranges. */
@@ -84,8 +91,9 @@ static int accept(chat *c, const rwkv_sampling *how) {
 }
 
 static int bad_value(chat *c, const char *key, const char *value, const char *expected) {
-    return chat_fail(c, EXIT_USAGE, T("/set %s: found '%s'; expected %s", "/set %s：得到 '%s'；应为 %s"), key, value,
-                     expected);
+    return chat_fail(c, EXIT_USAGE,
+                     T("/set %s: found '%s'; expected %s", "/set %s：得到 '%s'；应为 %s"), key,
+                     value, expected);
 }
 
 static int unknown_key(chat *c, const char *key) {
@@ -93,11 +101,15 @@ static int unknown_key(chat *c, const char *key) {
     for (size_t i = 0; i < N_PARAMETERS; i++) cli_nearest(&n, key, parameters[i].name);
     for (size_t i = 0; i < N_OTHERS; i++) cli_nearest(&n, key, others[i]);
     if (n.best) {
-        return chat_fail(c, EXIT_USAGE, T("/set: unknown key '%s'; did you mean %s?", "/set：未知的键 '%s'；是否想用 %s？"),
-                         key, n.best);
+        return chat_fail(
+            c, EXIT_USAGE,
+            T("/set: unknown key '%s'; did you mean %s?", "/set：未知的键 '%s'；是否想用 %s？"),
+            key, n.best);
     }
-    return chat_fail(c, EXIT_USAGE, T("/set: unknown key '%s'; /show lists them", "/set：未知的键 '%s'；/show 列出所有键"),
-                     key);
+    return chat_fail(
+        c, EXIT_USAGE,
+        T("/set: unknown key '%s'; /show lists them", "/set：未知的键 '%s'；/show 列出所有键"),
+        key);
 }
 
 /* Keeps what the user chose that no preset knows: seed and biases. */
@@ -120,7 +132,8 @@ static int set_preset(chat *c, const char *name) {
 }
 
 /* One of two words. */
-static int choose(chat *c, const char *key, const char *value, const char *no, const char *yes, bool *out) {
+static int choose(chat *c, const char *key, const char *value, const char *no, const char *yes,
+                  bool *out) {
     bool is_yes = strcmp(value, yes) == 0;
     if (!is_yes && strcmp(value, no)) {
         char expected[64];
@@ -141,7 +154,8 @@ int chat_set(chat *c, const char *key, const char *value) {
         if (strcmp(name, parameters[i].name)) continue;
         if (read_parameter(&how, &parameters[i], value)) return accept(c, &how);
         return bad_value(c, name, value,
-                         parameters[i].kind == REAL ? T("a number", "数") : T("a whole number", "整数"));
+                         parameters[i].kind == REAL ? T("a number", "数")
+                                                    : T("a whole number", "整数"));
     }
     if (strcmp(name, "preset") == 0) return set_preset(c, value);
     if (strcmp(name, "thoughts") == 0) {
@@ -151,11 +165,13 @@ int chat_set(chat *c, const char *key, const char *value) {
     if (strcmp(name, "order") == 0) {
         bool temperature = false;
         int code = choose(c, name, value, "reference", "temperature", &temperature);
-        if (code == EXIT_OK) c->sampling.order = temperature ? RWKV_ORDER_TEMPERATURE : RWKV_ORDER_REFERENCE;
+        if (code == EXIT_OK)
+            c->sampling.order = temperature ? RWKV_ORDER_TEMPERATURE : RWKV_ORDER_REFERENCE;
         return code;
     }
     if (strcmp(name, "tokens") == 0) {
-        if (!read_whole(value, UINT64_MAX, &c->max_tokens)) return bad_value(c, name, value, T("a whole number", "整数"));
+        if (!read_whole(value, UINT64_MAX, &c->max_tokens))
+            return bad_value(c, name, value, T("a whole number", "整数"));
         c->free_tokens = c->max_tokens;
         return EXIT_OK;
     }
@@ -187,7 +203,8 @@ json_t *chat_settings_json(const chat *c) {
     for (size_t i = 0; i < N_PARAMETERS; i++) {
         print_parameter(&c->sampling, &parameters[i], value);
         if (parameters[i].kind == REAL) {
-            snprintf(value, sizeof value, "%.9g", (double)*(const float *)((const char *)&c->sampling + parameters[i].at));
+            snprintf(value, sizeof value, "%.9g",
+                     (double)*(const float *)((const char *)&c->sampling + parameters[i].at));
         }
         json_object_set_new(o, parameters[i].name, json_string(value));
     }

@@ -1,8 +1,10 @@
 /* chat_timeline.c - the state after any text, as quickly as what was read before allows.
  *
- *     ids -> longest snapshot (or the session itself) that has read a beginning of them -> feed the rest
+ *     ids -> longest snapshot (or the session itself) that has read a beginning of them -> feed the
+ * rest
  *
- * Evaluation does not depend on how a text is cut, so a dropped snapshot costs time, never exactness. */
+ * Evaluation does not depend on how a text is cut, so a dropped snapshot costs time, never
+ * exactness. */
 #include "chat.h"
 
 #include <stdlib.h>
@@ -26,7 +28,6 @@ void timeline_close(timeline *t) {
     while (t->n_snapshots) drop(t, 0);
     free(t->snapshots);
     free(t->read.v);
-    free(t->base_read.v);
     rwkv_session_free(t->base);
     rwkv_session_free(t->session);
     *t = (timeline){0};
@@ -41,40 +42,28 @@ static snapshot *longest(const timeline *t, const int32_t *ids, size_t n, size_t
     snapshot *best = NULL;
     for (size_t i = 0; i < t->n_snapshots; i++) {
         snapshot *s = &t->snapshots[i];
-        if (s->read.n < below && (!best || s->read.n > best->read.n) && begins(ids, n, &s->read)) best = s;
+        if (s->read.n < below && (!best || s->read.n > best->read.n) && begins(ids, n, &s->read))
+            best = s;
     }
     return best;
 }
 
 static rwkv_status go_back(timeline *t, const int32_t *ids, size_t n, rwkv_error *err) {
-    const rwkv_session *from = t->base;
-    const id_list *read = &t->base_read;
     snapshot *s = longest(t, ids, n, n + 1);
     if (s) s->used = ++t->clock;
     if (begins(ids, n, &t->read) && (!s || s->read.n <= t->read.n)) return RWKV_OK;
-    if (s) {
-        from = s->session;
-        read = &s->read;
-    } else if (!begins(ids, n, read)) {
-        *err = (rwkv_error){.code = RWKV_E_STATE};
-        snprintf(err->message, sizeof err->message, "%s",
-                 T("this goes back before the state that the chat began with", "这早于对话开始时载入的状态"));
-        return RWKV_E_STATE;
-    }
-    t->read.n = 0;
-    if (!from) {
-        rwkv_session_reset(t->session);
-        return RWKV_OK;
-    }
-    rwkv_status st = rwkv_session_copy(t->session, from, err);
-    if (st == RWKV_OK) ids_add(&t->read, read->v, read->n);
+    timeline_forget(t);
+    if (!s) return RWKV_OK;
+    rwkv_status st = rwkv_session_copy(t->session, s->session, err);
+    if (st == RWKV_OK) ids_add(&t->read, s->read.v, s->read.n);
     return st;
 }
 
 rwkv_status timeline_seek(timeline *t, const int32_t *ids, size_t n, rwkv_error *err) {
     rwkv_status st = go_back(t, ids, n, err);
     if (st != RWKV_OK || t->read.n == n) return st;
-    if (rwkv_session_pending(t->session) >= 0 && (st = rwkv_session_eval(t->session, NULL, 0, err))) return st;
+    if (rwkv_session_pending(t->session) >= 0 && (st = rwkv_session_eval(t->session, NULL, 0, err)))
+        return st;
     uint64_t before = rwkv_session_n_tokens(t->session);
     st = cli_feed(t->session, ids + t->read.n, n - t->read.n, err);
     size_t fed = (size_t)(rwkv_session_n_tokens(t->session) - before);
@@ -95,13 +84,15 @@ uint64_t timeline_bytes(const timeline *t) {
     return sum;
 }
 
-/* Of the snapshots, the one that is missed least: what it saves reading, over how long it was idle. */
+/* Of the snapshots, the one that is missed least: what it saves reading, over how long it was idle.
+ */
 static size_t least(const timeline *t) {
     double lowest = 0;
     size_t at = 0;
     for (size_t i = 0; i < t->n_snapshots; i++) {
         const snapshot *s = &t->snapshots[i], *before = longest(t, s->read.v, s->read.n, s->read.n);
-        double worth = (double)(s->read.n - (before ? before->read.n : 0)) / (double)(t->clock - s->used + 1);
+        double worth =
+            (double)(s->read.n - (before ? before->read.n : 0)) / (double)(t->clock - s->used + 1);
         if (i == 0 || worth < lowest) {
             lowest = worth;
             at = i;
@@ -118,7 +109,8 @@ void timeline_keep(timeline *t) {
     }
     uint64_t need = bytes_of(t, t->read.n);
     if (need > t->budget) return;
-    while (t->n_snapshots && (t->n_snapshots == MAX_SNAPSHOTS || timeline_bytes(t) + need > t->budget)) {
+    while (t->n_snapshots &&
+           (t->n_snapshots == MAX_SNAPSHOTS || timeline_bytes(t) + need > t->budget)) {
         drop(t, least(t));
     }
     snapshot s = {.used = ++t->clock};
@@ -137,21 +129,18 @@ void timeline_adopt(timeline *t, const int32_t *ids, size_t n) {
     timeline_keep(t);
 }
 
-rwkv_status timeline_rebase(timeline *t, const int32_t *ids, size_t n, rwkv_error *err) {
+rwkv_status timeline_rebase(timeline *t, rwkv_error *err) {
     rwkv_status st = t->base ? RWKV_OK : rwkv_session_new(&t->base, t->model, err);
     if (st == RWKV_OK) st = rwkv_session_copy(t->base, t->session, err);
     while (t->n_snapshots) drop(t, 0);
-    t->base_read.n = t->read.n = 0;
-    ids_add(&t->base_read, ids, n);
-    ids_add(&t->read, ids, n);
+    t->read.n = 0;
     return st;
 }
 
 void timeline_forget(timeline *t) {
     t->read.n = 0;
-    if (!t->base) {
+    if (t->base)
+        rwkv_session_copy(t->session, t->base, NULL); /* of one model: cannot fail */
+    else
         rwkv_session_reset(t->session);
-    } else if (rwkv_session_copy(t->session, t->base, NULL) == RWKV_OK) {
-        ids_add(&t->read, t->base_read.v, t->base_read.n);
-    }
 }
