@@ -117,8 +117,10 @@ static size_t split(char *text, char **words, size_t cap) {
         assert_true(n + 1 < cap);
         words[n++] = to;
         for (bool quoted = false; *from && (quoted || *from != ' '); from++) {
-            if (*from == '\'') quoted = !quoted;
-            else *to++ = *from;
+            if (*from == '\'')
+                quoted = !quoted;
+            else
+                *to++ = *from;
         }
         if (*from) from++;
         *to++ = 0;

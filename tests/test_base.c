@@ -1,4 +1,5 @@
-/* test_base.c - the ground everything stands on: errors, arithmetic, memory, hashes, numbers, UTF-8. */
+/* test_base.c - the ground everything stands on: errors, arithmetic, memory, hashes, numbers,
+ * UTF-8. */
 #include "support.h"
 #include <errno.h>
 #include <math.h>
@@ -10,7 +11,8 @@ static void expect_printable(const char *s) {
     uint32_t cp;
     for (size_t i = 0, n = strlen(s); i < n;) {
         int step = rw_utf8_next(s + i, n - i, &cp);
-        if (step < 1 || cp < 0x20 || cp == 0x7f || (cp >= 0x80 && cp < 0xa0)) fail_msg("byte %zu of: %s", i, s);
+        if (step < 1 || cp < 0x20 || cp == 0x7f || (cp >= 0x80 && cp < 0xa0))
+            fail_msg("byte %zu of: %s", i, s);
         i += (size_t)step;
     }
 }
@@ -43,10 +45,12 @@ static void errors_say_where_and_what(void **unused) {
 static void errors_escape_control_bytes(void **unused) {
     (void)unused;
     rwkv_error e;
-    rw_fail_at(&e, RWKV_E_FORMAT, "a\x1b[2J\nb", 3, "name %s", "\x1b]0;t\x07\r\x7f\xc2\x9b\xff\xc3 ok \xe4\xbd\xa0 \xc0\xaf");
+    rw_fail_at(&e, RWKV_E_FORMAT, "a\x1b[2J\nb", 3, "name %s",
+               "\x1b]0;t\x07\r\x7f\xc2\x9b\xff\xc3 ok \xe4\xbd\xa0 \xc0\xaf");
     assert_string_equal(e.file, "a\\x1b[2J\\x0ab");
-    assert_string_equal(e.message, "a\\x1b[2J\\x0ab:3: name \\x1b]0;t\\x07\\x0d\\x7f\\xc2\\x9b\\xff\\xc3 ok "
-                                   "\xe4\xbd\xa0 \\xc0\\xaf");
+    assert_string_equal(e.message,
+                        "a\\x1b[2J\\x0ab:3: name \\x1b]0;t\\x07\\x0d\\x7f\\xc2\\x9b\\xff\\xc3 ok "
+                        "\xe4\xbd\xa0 \\xc0\\xaf");
     char all[256];
     for (int i = 0; i < 255; i++) all[i] = (char)(i + 1);
     all[255] = 0;
@@ -110,7 +114,8 @@ static void statuses_have_names(void **unused) {
     assert_string_equal(rwkv_status_name(RWKV_E_CANCELLED), "RWKV_E_CANCELLED");
     for (int i = 0; i <= RWKV_E_CANCELLED; i++)
         for (int k = 0; k < i; k++)
-            assert_string_not_equal(rwkv_status_name((rwkv_status)i), rwkv_status_name((rwkv_status)k));
+            assert_string_not_equal(rwkv_status_name((rwkv_status)i),
+                                    rwkv_status_name((rwkv_status)k));
     assert_non_null(rwkv_status_name((rwkv_status)99));
     assert_non_null(rwkv_status_name((rwkv_status)-1));
     assert_string_equal(rwkv_version(), RWKV_VERSION);
@@ -310,8 +315,10 @@ static void halves_widen_exactly(void **unused) {
         float f = rw_f16_to_f32((uint16_t)h);
         uint32_t e = (h >> 10) & 31, m = h & 1023;
         if (e == 31) {
-            if (m == 0) assert_true(f == (h >> 15 ? -INFINITY : INFINITY));
-            else assert_true(isnan(f) && isnan(rw_f16_to_f32(rw_f32_to_f16(f))));
+            if (m == 0)
+                assert_true(f == (h >> 15 ? -INFINITY : INFINITY));
+            else
+                assert_true(isnan(f) && isnan(rw_f16_to_f32(rw_f32_to_f16(f))));
             if (m) continue;
         } else {
             double want = e ? ldexp(1024 + m, (int)e - 25) : ldexp(m, -24);
@@ -326,7 +333,8 @@ static void halves_widen_exactly(void **unused) {
 static void halves_round_to_nearest_even(void **unused) {
     (void)unused;
     for (uint32_t h = 0; h < 0x7c00; h++) {
-        double low = rw_f16_to_f32((uint16_t)h), high = h == 0x7bff ? 65536 : (double)rw_f16_to_f32((uint16_t)(h + 1));
+        double low = rw_f16_to_f32((uint16_t)h),
+               high = h == 0x7bff ? 65536 : (double)rw_f16_to_f32((uint16_t)(h + 1));
         float middle = (float)((low + high) / 2); /* exact */
         uint16_t tie = (uint16_t)(h + (h & 1));
         assert_int_equal(rw_f32_to_f16(middle), tie);
@@ -348,8 +356,10 @@ static void bfloats(void **unused) {
     for (uint32_t h = 0; h < 65536; h++) {
         float f = rw_bf16_to_f32((uint16_t)h);
         assert_int_equal(bits(f), h << 16);
-        if (isnan(f)) assert_true(isnan(rw_bf16_to_f32(rw_f32_to_bf16(f))));
-        else assert_int_equal(rw_f32_to_bf16(f), h);
+        if (isnan(f))
+            assert_true(isnan(rw_bf16_to_f32(rw_f32_to_bf16(f))));
+        else
+            assert_int_equal(rw_f32_to_bf16(f), h);
         if ((h & 0x7fff) >= 0x7f80) continue;
         static const uint32_t tails[] = {1, 0x7fff, 0x8000, 0x8001, 0xffff};
         for (size_t i = 0; i < 5; i++) {
@@ -388,11 +398,13 @@ static void utf8_every_character(void **unused) {
     }
 }
 
-/* All strings of up to four bytes from the borders of the grammar, against the table of RFC 3629. */
+/* All strings of up to four bytes from the borders of the grammar, against the table of RFC 3629.
+ */
 static void utf8_every_mistake(void **unused) {
     (void)unused;
-    static const uint8_t edge[] = {0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0,
-                                   0xe1, 0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xf8, 0xfe, 0xff};
+    static const uint8_t edge[] = {0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0,
+                                   0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xec, 0xed, 0xee, 0xef,
+                                   0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xf8, 0xfe, 0xff};
     static const uint8_t rows[][5] = {/* first byte from..to, second from..to, length */
                                       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
                                       {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3},
@@ -400,21 +412,27 @@ static void utf8_every_mistake(void **unused) {
                                       {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4}};
     enum { E = sizeof edge };
     for (int code = 0; code < E * E * E * E; code++) {
-        uint8_t s[4] = {edge[code % E], edge[code / E % E], edge[code / E / E % E], edge[code / E / E / E]};
+        uint8_t s[4] = {edge[code % E], edge[code / E % E], edge[code / E / E % E],
+                        edge[code / E / E / E]};
         for (int n = 1; n <= 4; n++) {
             int want = s[0] < 0x80 ? 1 : 0;
             for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
                 if (s[0] < rows[r][0] || s[0] > rows[r][1]) continue;
                 want = rows[r][4];
                 for (int i = 1; i < rows[r][4] && want > 0; i++) {
-                    bool fits = i == 1 ? s[1] >= rows[r][2] && s[1] <= rows[r][3] : (s[i] & 0xc0) == 0x80;
-                    if (i == n) want = -1;
-                    else if (!fits) want = 0;
+                    bool fits =
+                        i == 1 ? s[1] >= rows[r][2] && s[1] <= rows[r][3] : (s[i] & 0xc0) == 0x80;
+                    if (i == n)
+                        want = -1;
+                    else if (!fits)
+                        want = 0;
                 }
             }
             uint32_t cp;
             int got = rw_utf8_next((char *)s, (size_t)n, &cp);
-            if (got != want) fail_msg("%02x %02x %02x %02x, %d bytes: %d, not %d", s[0], s[1], s[2], s[3], n, got, want);
+            if (got != want)
+                fail_msg("%02x %02x %02x %02x, %d bytes: %d, not %d", s[0], s[1], s[2], s[3], n,
+                         got, want);
         }
     }
 }

@@ -1,6 +1,7 @@
-/* test_file.c - from a path to a table: which files are opened at all, the bounded reader, what a table
- * refuses, formats told apart by content, folders with shards and config.json (reliability.md F2, F6,
- * F10, P6). On Linux the linker puts wrappers around malloc and its kin (tests/CMakeLists.txt). */
+/* test_file.c - from a path to a table: which files are opened at all, the bounded reader, what a
+ * table refuses, formats told apart by content, folders with shards and config.json (reliability.md
+ * F2, F6, F10, P6). On Linux the linker puts wrappers around malloc and its kin
+ * (tests/CMakeLists.txt). */
 #include "support_models.h"
 #include "support_readers.h"
 #include <errno.h>
@@ -31,9 +32,15 @@ void *__wrap_malloc(size_t n);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t n);
 int __wrap_posix_memalign(void **out, size_t alignment, size_t n);
-void *__wrap_malloc(size_t n) { return out_of_memory() ? NULL : __real_malloc(n); }
-void *__wrap_calloc(size_t n, size_t size) { return out_of_memory() ? NULL : __real_calloc(n, size); }
-void *__wrap_realloc(void *p, size_t n) { return out_of_memory() ? NULL : __real_realloc(p, n); }
+void *__wrap_malloc(size_t n) {
+    return out_of_memory() ? NULL : __real_malloc(n);
+}
+void *__wrap_calloc(size_t n, size_t size) {
+    return out_of_memory() ? NULL : __real_calloc(n, size);
+}
+void *__wrap_realloc(void *p, size_t n) {
+    return out_of_memory() ? NULL : __real_realloc(p, n);
+}
 int __wrap_posix_memalign(void **out, size_t alignment, size_t n) {
     return out_of_memory() ? ENOMEM : __real_posix_memalign(out, alignment, n);
 }
@@ -60,8 +67,10 @@ static void opens_regular_files(void **unused) {
             assert_int_equal(f->size, n);
             assert_int_equal(f->mapped, n > 0 && !no_mmap);
             assert_string_equal(f->path, path);
-            if (n) assert_memory_equal(f->data, bytes, n);
-            else assert_null(f->data);
+            if (n)
+                assert_memory_equal(f->data, bytes, n);
+            else
+                assert_null(f->data);
             rw_file_release(f, f->data, n); /* drops pages, keeps bytes */
             if (n) rw_file_release(f, f->data + n / 3, n / 2);
             rw_file_release(f, bytes, N); /* not of this file */
@@ -162,7 +171,8 @@ static void reader_stays_inside(void **unused) {
 
 /* ---------------------------------------------------------------- table */
 
-static rwkv_status add(rw_table *t, const char *name, size_t len, uint64_t offset, rwkv_error *err) {
+static rwkv_status add(rw_table *t, const char *name, size_t len, uint64_t offset,
+                       rwkv_error *err) {
     return rw_table_add(t, &(rw_tensor){.name = name, .offset = offset}, len, err);
 }
 
@@ -191,7 +201,8 @@ static void table_checks_names(void **unused) {
     assert_non_null(strstr(err.message, "zero byte"));
     assert_int_equal(add(t, "emb.weight", 10, 64, &err), RWKV_OK);
     assert_int_equal(add(t, "emb.weights", 10, 128, &err), RWKV_E_FORMAT); /* the same 10 bytes */
-    assert_string_equal(err.message, "table:128: tensor emb.weight occurs twice; the first is at 64");
+    assert_string_equal(err.message,
+                        "table:128: tensor emb.weight occurs twice; the first is at 64");
     assert_string_equal(rw_table_find(t, "emb.weight")->name, "emb.weight");
     assert_null(rw_table_find(t, "emb"));
     rw_table_close(t);
@@ -221,12 +232,20 @@ static void getters_check_kinds(void **unused) {
     (void)unused;
     rwkv_error err;
     rw_table *t = new_table();
-    assert_int_equal(add_meta(t, (rw_meta){.key = "u", .kind = RW_META_U64, .v.u = 7}, &err), RWKV_OK);
-    assert_int_equal(add_meta(t, (rw_meta){.key = "i", .kind = RW_META_I64, .v.i = -7}, &err), RWKV_OK);
-    assert_int_equal(add_meta(t, (rw_meta){.key = "j", .kind = RW_META_I64, .v.i = 8}, &err), RWKV_OK);
-    assert_int_equal(add_meta(t, (rw_meta){.key = "f", .kind = RW_META_F64, .v.f = 1.5}, &err), RWKV_OK);
-    assert_int_equal(add_meta(t, (rw_meta){.key = "b", .kind = RW_META_BOOL, .v.u = 1, .offset = 44}, &err), RWKV_OK);
-    assert_int_equal(add_meta(t, (rw_meta){.key = "s", .kind = RW_META_STRING, .v.str = {"hi!", 2}}, &err), RWKV_OK);
+    assert_int_equal(add_meta(t, (rw_meta){.key = "u", .kind = RW_META_U64, .v.u = 7}, &err),
+                     RWKV_OK);
+    assert_int_equal(add_meta(t, (rw_meta){.key = "i", .kind = RW_META_I64, .v.i = -7}, &err),
+                     RWKV_OK);
+    assert_int_equal(add_meta(t, (rw_meta){.key = "j", .kind = RW_META_I64, .v.i = 8}, &err),
+                     RWKV_OK);
+    assert_int_equal(add_meta(t, (rw_meta){.key = "f", .kind = RW_META_F64, .v.f = 1.5}, &err),
+                     RWKV_OK);
+    assert_int_equal(
+        add_meta(t, (rw_meta){.key = "b", .kind = RW_META_BOOL, .v.u = 1, .offset = 44}, &err),
+        RWKV_OK);
+    assert_int_equal(
+        add_meta(t, (rw_meta){.key = "s", .kind = RW_META_STRING, .v.str = {"hi!", 2}}, &err),
+        RWKV_OK);
     assert_int_equal(add_meta(t, (rw_meta){.key = "ss", .kind = RW_META_STRINGS}, &err), RWKV_OK);
     assert_int_equal(add_meta(t, (rw_meta){.key = "nn", .kind = RW_META_NUMBERS}, &err), RWKV_OK);
     uint64_t u = 99;
@@ -244,7 +263,8 @@ static void getters_check_kinds(void **unused) {
     assert_string_equal(err.message, "table: key none is missing");
     assert_int_equal(rw_meta_u64(t, "i", &u, &found, &err), RWKV_E_FORMAT);
     assert_int_equal(rw_meta_u64(t, "b", &u, &found, &err), RWKV_E_FORMAT);
-    assert_string_equal(err.message, "table:44: key b: found a boolean; expected an unsigned integer");
+    assert_string_equal(err.message,
+                        "table:44: key b: found a boolean; expected an unsigned integer");
     assert_int_equal(u, 8);
     assert_int_equal(rw_meta_f64(t, "f", &f, NULL, &err), RWKV_OK);
     assert_true(f == 1.5);
@@ -269,10 +289,14 @@ static void getters_check_kinds(void **unused) {
 
 static void content_decides(void **unused) {
     (void)unused;
-    static const rw_container kinds[TEST_FORMATS] = {
-        [AS_PTH] = RW_PTH,         [AS_PTH_LEGACY] = RW_PTH_LEGACY, [AS_SAFETENSORS] = RW_SAFETENSORS,
-        [AS_FLA] = RW_SAFETENSORS, [AS_WEB_RWKV] = RW_SAFETENSORS,  [AS_GGUF] = RW_GGUF,
-        [AS_GGUF_VOCAB] = RW_GGUF, [AS_GGMF] = RW_GGMF};
+    static const rw_container kinds[TEST_FORMATS] = {[AS_PTH] = RW_PTH,
+                                                     [AS_PTH_LEGACY] = RW_PTH_LEGACY,
+                                                     [AS_SAFETENSORS] = RW_SAFETENSORS,
+                                                     [AS_FLA] = RW_SAFETENSORS,
+                                                     [AS_WEB_RWKV] = RW_SAFETENSORS,
+                                                     [AS_GGUF] = RW_GGUF,
+                                                     [AS_GGUF_VOCAB] = RW_GGUF,
+                                                     [AS_GGMF] = RW_GGMF};
     static const char *const endings[] = {"pth", "gguf", "safetensors", "bin", "txt"};
     for (int kind = 0; kind < TEST_FORMATS; kind++) {
         size_t n;
@@ -285,7 +309,8 @@ static void content_decides(void **unused) {
                 spill(path, bytes, n);
                 rw_table *t = NULL;
                 rwkv_error err;
-                if (rw_table_open(&t, path, no_mmap, &err)) fail_msg("%s: %s", test_format_names[kind], err.message);
+                if (rw_table_open(&t, path, no_mmap, &err))
+                    fail_msg("%s: %s", test_format_names[kind], err.message);
                 assert_int_equal(t->container, kinds[kind]);
                 assert_int_equal(t->n_files, 1);
                 assert_int_equal(t->file_bytes, n);
@@ -301,7 +326,8 @@ static void content_decides(void **unused) {
 
 static void says_what_it_looks_like(void **unused) {
     (void)unused;
-#define LOOK(s, what) {s, sizeof s - 1, what}
+#define LOOK(s, what)                                                                              \
+    { s, sizeof s - 1, what }
     static const struct {
         const char *bytes;
         size_t n;
@@ -309,7 +335,8 @@ static void says_what_it_looks_like(void **unused) {
     } files[] = {
         LOOK("", "found an empty file"),
         LOOK("x", "found no known kind of file"),
-        LOOK("just some text", "found no known kind of file; expected a .pth, .safetensors, GGUF or rwkv.cpp file"),
+        LOOK("just some text",
+             "found no known kind of file; expected a .pth, .safetensors, GGUF or rwkv.cpp file"),
         LOOK("PK\5\6\0\0\0\0", "a zip archive that is empty"),
         LOOK("\x80\4\x95\0\0\0\0\0\0\0\0.", "a pickle without"),
         LOOK("\x80\2}q\0.", "a pickle without"),
@@ -319,7 +346,9 @@ static void says_what_it_looks_like(void **unused) {
         LOOK("\x1f\x8b\x08\0\0", "a gzip archive"),
         LOOK("{\"a\":1}", "JSON"),
         LOOK("<!DOCTYPE html>", "a web page"),
-        LOOK("\x7f" "ELF\2\1\1", "a program"),
+        LOOK("\x7f"
+             "ELF\2\1\1",
+             "a program"),
         LOOK("version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
         LOOK("\xff\xff\xff\xff\xff\xff\xff\xff{\"a\":1}", "no known kind"),
         /* from here on a reader takes it, and says what is wrong */
@@ -360,7 +389,9 @@ static const char *in_folder(const char *name) {
     return path;
 }
 
-static void put_file(const char *name, const char *text) { spill(in_folder(name), text, strlen(text)); }
+static void put_file(const char *name, const char *text) {
+    spill(in_folder(name), text, strlen(text));
+}
 
 /* Tensors "PREFIX0", "PREFIX1"... of one byte each. */
 static void put_shard(const char *name, const char *prefix, int n) {
@@ -368,8 +399,9 @@ static void put_shard(const char *name, const char *prefix, int n) {
     put_text(&h, "{\"__metadata__\":{\"format\":\"pt\"}");
     for (int i = 0; i < n; i++) {
         char row[128];
-        snprintf(row, sizeof row, ",\"%s%d\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%d,%d]}", prefix, i, i,
-                 i + 1);
+        snprintf(row, sizeof row,
+                 ",\"%s%d\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%d,%d]}", prefix, i,
+                 i, i + 1);
         put_text(&h, row);
     }
     put_text(&h, "}");
@@ -381,9 +413,10 @@ static void put_shard(const char *name, const char *prefix, int n) {
     rw_buf_free(&b);
 }
 
-static const char config[] =
-    "{\"architectures\":[\"RWKV7ForCausalLM\"],\"model_type\":\"rwkv7\",\"hidden_size\":64,\"norm_eps\":1e-05,\n"
-    " \"offset\":-3,\"norm_first\":true,\"tie\":false,\"none\":null,\"nested\":{\"hidden_size\":[1,{}]},\"h\\u00e9\":\"\\n\"}";
+static const char config[] = "{\"architectures\":[\"RWKV7ForCausalLM\"],\"model_type\":\"rwkv7\","
+                             "\"hidden_size\":64,\"norm_eps\":1e-05,\n"
+                             " \"offset\":-3,\"norm_first\":true,\"tie\":false,\"none\":null,"
+                             "\"nested\":{\"hidden_size\":[1,{}]},\"h\\u00e9\":\"\\n\"}";
 
 static void expect_config(const rw_table *t) {
     uint64_t u;
@@ -479,7 +512,8 @@ static void put_shards(void) {
 
 #define INDEX(map) "{\"metadata\":{\"total_size\":5},\"weight_map\":" map ",\"more\":[{}]}"
 #define A "\"a0\":\"model-1.safetensors\",\"a1\":\"model-1.safetensors\""
-#define B "\"b0\":\"model-2.safetensors\",\"b1\":\"model-2.safetensors\",\"b2\":\"model-2.safetensors\""
+#define B                                                                                          \
+    "\"b0\":\"model-2.safetensors\",\"b1\":\"model-2.safetensors\",\"b2\":\"model-2.safetensors\""
 
 static void folder_with_shards(void **unused) {
     (void)unused;
@@ -499,13 +533,17 @@ static void folder_with_shards(void **unused) {
         rwkv_status st;
         const char *index, *needle;
     } bad[] = {
-        {RWKV_E_FORMAT, INDEX("{" A ",\"b0\":\"model-2.safetensors\"}"), "weight_map names 3 tensors; the files hold 5"},
+        {RWKV_E_FORMAT, INDEX("{" A ",\"b0\":\"model-2.safetensors\"}"),
+         "weight_map names 3 tensors; the files hold 5"},
         {RWKV_E_FORMAT, INDEX("{" A "," B ",\"a0\":\"model-1.safetensors\"}"), "names 6 tensors"},
         {RWKV_E_FORMAT, INDEX("{" A "," B ",\"c\":\"model-1.safetensors\"}"),
          "tensor c is not in model-1.safetensors, where the index has it"},
-        {RWKV_E_FORMAT, INDEX("{" A ",\"b0\":\"model-1.safetensors\"}"), "tensor b0 is not in model-1.safetensors"},
-        {RWKV_E_FORMAT, INDEX("{" A "," B ",\"a0\":\"model-2.safetensors\"}"), "tensor a0 is not in model-2.safetensors"},
-        {RWKV_E_FORMAT, INDEX("{\"a0\":\"../model-1.safetensors\"}"), "the name of a file in this folder"},
+        {RWKV_E_FORMAT, INDEX("{" A ",\"b0\":\"model-1.safetensors\"}"),
+         "tensor b0 is not in model-1.safetensors"},
+        {RWKV_E_FORMAT, INDEX("{" A "," B ",\"a0\":\"model-2.safetensors\"}"),
+         "tensor a0 is not in model-2.safetensors"},
+        {RWKV_E_FORMAT, INDEX("{\"a0\":\"../model-1.safetensors\"}"),
+         "the name of a file in this folder"},
         {RWKV_E_FORMAT, INDEX("{\"a0\":\"/etc/passwd\"}"), "the name of a file in this folder"},
         {RWKV_E_FORMAT, INDEX("{\"a0\":\"\"}"), "the name of a file in this folder"},
         {RWKV_E_FORMAT, INDEX("{\"a0\":\"a\\u0000\"}"), "the name of a file in this folder"},
@@ -525,7 +563,8 @@ static void folder_with_shards(void **unused) {
         put_file("model.safetensors.index.json", bad[i].index);
         expect_refused_path(folder, bad[i].st, bad[i].needle);
     }
-    put_file("model.safetensors.index.json", INDEX("{" A "," B ",\"a0 \":\"model-3.safetensors\"}"));
+    put_file("model.safetensors.index.json",
+             INDEX("{" A "," B ",\"a0 \":\"model-3.safetensors\"}"));
     put_shard("model-3.safetensors", "a", 1);
     expect_refused_path(folder, RWKV_E_FORMAT, "tensor a0 occurs twice");
 }

@@ -1,11 +1,12 @@
-/* test_json.c - the JSON reader takes what RFC 8259 describes and nothing else, and says where it stopped. */
+/* test_json.c - the JSON reader takes what RFC 8259 describes and nothing else, and says where it
+ * stopped. */
 #include "base/json.h"
 #include "support.h"
 #include <math.h>
 #include <time.h>
 
-/* All events as text: { [ > for brackets, K:key S:string N:number t f n . for the end, each behind a blank.
- * Returns the status; the text so far is in out. */
+/* All events as text: { [ > for brackets, K:key S:string N:number t f n . for the end, each behind
+ * a blank. Returns the status; the text so far is in out. */
 static rwkv_status events(const void *data, size_t len, rw_buf *out, rwkv_error *err) {
     static const char letters[] = ".{[>KSNtfn";
     uint8_t *copy = malloc(len ? len : 1); /* of len bytes, so that reading past them is seen */
@@ -21,7 +22,8 @@ static rwkv_status events(const void *data, size_t len, rw_buf *out, rwkv_error 
         if (st != RWKV_OK) break;
         assert_true(ev.pos <= len && j.pos <= len);
         char head[3] = {' ', letters[ev.kind], ':'};
-        bool has_text = ev.kind == RW_JSON_KEY || ev.kind == RW_JSON_STRING || ev.kind == RW_JSON_NUMBER;
+        bool has_text =
+            ev.kind == RW_JSON_KEY || ev.kind == RW_JSON_STRING || ev.kind == RW_JSON_NUMBER;
         assert_true(rw_buf_add(out, head, has_text ? 3 : 2));
         if (has_text) assert_true(rw_buf_add(out, ev.text, ev.len));
     }
@@ -38,7 +40,8 @@ static rwkv_status events(const void *data, size_t len, rw_buf *out, rwkv_error 
     return st;
 }
 
-#define TEXT(s) {s, sizeof s - 1}
+#define TEXT(s)                                                                                    \
+    { s, sizeof s - 1 }
 typedef struct text {
     const char *s;
     size_t n;
@@ -63,14 +66,16 @@ static void takes_what_is_right(void **unused) {
               "N:123456789012345678901234567890 > .")},
         {TEXT("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\\u00e9\\u4f60\\uD83D\\uDE00\\u0000!\""),
          TEXT(" S:\"\\/\b\f\n\r\tA\xc3\xa9\xe4\xbd\xa0\xf0\x9f\x98\x80\0! .")},
-        {TEXT("\"\xc3\xa9\xe4\xbd\xa0\xf0\x9f\x98\x80\x7f\""), TEXT(" S:\xc3\xa9\xe4\xbd\xa0\xf0\x9f\x98\x80\x7f .")},
+        {TEXT("\"\xc3\xa9\xe4\xbd\xa0\xf0\x9f\x98\x80\x7f\""),
+         TEXT(" S:\xc3\xa9\xe4\xbd\xa0\xf0\x9f\x98\x80\x7f .")},
         {TEXT("{\"k\\u0065y\" : \"v\"}"), TEXT(" { K:key S:v > .")},
         {TEXT("\"\\uFFFF\\ud7ff\\ue000\""), TEXT(" S:\xef\xbf\xbf\xed\x9f\xbf\xee\x80\x80 .")},
     };
     rw_buf out = {0};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         rwkv_error err = {0};
-        if (events(good[i].doc.s, good[i].doc.n, &out, &err)) fail_msg("%s: %s", good[i].doc.s, err.message);
+        if (events(good[i].doc.s, good[i].doc.n, &out, &err))
+            fail_msg("%s: %s", good[i].doc.s, err.message);
         if (out.len != good[i].events.n || memcmp(out.data, good[i].events.s, out.len) != 0)
             fail_msg("%s: found %.*s", good[i].doc.s, (int)out.len, (char *)out.data);
         for (size_t cut = 0; cut < good[i].doc.n; cut++) /* only numbers and blanks may be cut */
@@ -156,9 +161,11 @@ static void refuses_what_is_wrong(void **unused) {
     rw_buf out = {0};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         rwkv_error err = {0};
-        if (events(bad[i].doc.s, bad[i].doc.n, &out, &err) == RWKV_OK) fail_msg("%s was taken", bad[i].doc.s);
+        if (events(bad[i].doc.s, bad[i].doc.n, &out, &err) == RWKV_OK)
+            fail_msg("%s was taken", bad[i].doc.s);
         if (err.offset != 1000 + bad[i].at || !strstr(err.message, bad[i].needle))
-            fail_msg("%s: expected %zu \"%s\" in: %s", bad[i].doc.s, bad[i].at, bad[i].needle, err.message);
+            fail_msg("%s: expected %zu \"%s\" in: %s", bad[i].doc.s, bad[i].at, bad[i].needle,
+                     err.message);
     }
     rw_buf_free(&out);
 }
@@ -196,8 +203,9 @@ static rw_json_event first(rw_json *j, const char *doc, rwkv_error *err) {
 
 static void unsigned_integers(void **unused) {
     (void)unused;
-    static const char *const bad[] = {"-1", "-0", "1.0", "1e3", "18446744073709551616", "1e300", "\"1\"", "null", "[1]",
-                                      "99999999999999999999999999999999999999"};
+    static const char *const bad[] = {
+        "-1",    "-0",    "1.0",  "1e3", "18446744073709551616",
+        "1e300", "\"1\"", "null", "[1]", "99999999999999999999999999999999999999"};
     rwkv_error err;
     rw_json j;
     uint64_t x = 77;
@@ -217,12 +225,29 @@ static void unsigned_integers(void **unused) {
     }
 }
 
-/* Against strtod in the C locale: equal where the arithmetic is exact, else within a few of the last digits. */
+/* Against strtod in the C locale: equal where the arithmetic is exact, else within a few of the
+ * last digits. */
 static void real_numbers(void **unused) {
     (void)unused;
-    static const char *const same[] = {"0",      "-0",   "1",       "1e-5",  "1e-05",  "0.00064", "64e-5", "-2.5",
-                                       "1.0e+2", "1e22", "123e-22", "0.1",   "3.0e0",  "0e999999999999", "5",
-                                       "9007199254740992", "0.000000000000001", "1e-400", "-1e-99999999999999999999"};
+    static const char *const same[] = {"0",
+                                       "-0",
+                                       "1",
+                                       "1e-5",
+                                       "1e-05",
+                                       "0.00064",
+                                       "64e-5",
+                                       "-2.5",
+                                       "1.0e+2",
+                                       "1e22",
+                                       "123e-22",
+                                       "0.1",
+                                       "3.0e0",
+                                       "0e999999999999",
+                                       "5",
+                                       "9007199254740992",
+                                       "0.000000000000001",
+                                       "1e-400",
+                                       "-1e-99999999999999999999"};
     uint64_t seed = 12;
     rwkv_error err;
     rw_json j;
@@ -259,7 +284,8 @@ static void real_numbers(void **unused) {
 
 static void skips_whole_values(void **unused) {
     (void)unused;
-    static const char doc[] = "{\"a\":{\"x\":[1,{\"y\":[]}],\"z\":2},\"b\":\"s\",\"c\":[[],[[]]],\"d\":7}";
+    static const char doc[] =
+        "{\"a\":{\"x\":[1,{\"y\":[]}],\"z\":2},\"b\":\"s\",\"c\":[[],[[]]],\"d\":7}";
     rw_json j;
     rw_json_event ev = {0};
     rwkv_error err;
@@ -287,8 +313,10 @@ static void skips_whole_values(void **unused) {
     assert_int_equal(rw_json_skip(&j, &err), RWKV_E_FORMAT); /* there is no value to skip */
     ev = first(&j, "[[1,2", &err);
     assert_int_equal(rw_json_drop(&j, &ev, &err), RWKV_E_FORMAT);
-    assert_int_equal(rw_json_fail(&j, &(rw_json_event){.kind = RW_JSON_STRING, .text = "\x1b", .len = 1}, "name", "less",
-                                  &err), RWKV_E_FORMAT);
+    assert_int_equal(
+        rw_json_fail(&j, &(rw_json_event){.kind = RW_JSON_STRING, .text = "\x1b", .len = 1}, "name",
+                     "less", &err),
+        RWKV_E_FORMAT);
     assert_string_equal(err.message, "doc:0: name: found a string \\x1b; expected less");
     rw_json_free(&j);
 }
@@ -301,7 +329,8 @@ static void a_million_keys(void **unused) {
     assert_true(rw_buf_add(&doc, "{", 1));
     for (int i = 0; i < 1000000; i++) {
         char row[64];
-        int n = snprintf(row, sizeof row, "%s\"key number %d\":[%d,\"\\u00e9\"]", i ? "," : "", i, i);
+        int n =
+            snprintf(row, sizeof row, "%s\"key number %d\":[%d,\"\\u00e9\"]", i ? "," : "", i, i);
         assert_true(rw_buf_add(&doc, row, (size_t)n));
     }
     assert_true(rw_buf_add(&doc, "}", 1));
@@ -312,12 +341,14 @@ static void a_million_keys(void **unused) {
     rw_buf_free(&out);
 }
 
-/* Damaged documents end in an error inside the document or in properly nested events; events checks it. */
+/* Damaged documents end in an error inside the document or in properly nested events; events checks
+ * it. */
 static void mutants(void **unused) {
     (void)unused;
-    static const char seed_doc[] =
-        "{\"__metadata__\":{\"format\":\"pt\",\"n\\u00e9\":\"\\ud83d\\ude00\"},\"blocks.0.att.w1\":{\"dtype\":\"BF16\","
-        "\"shape\":[64,32],\"data_offsets\":[0,4096]},\"x\":[true,false,null,-1.5e-7,\"\xe4\xbd\xa0\",[],{}]}";
+    static const char seed_doc[] = "{\"__metadata__\":{\"format\":\"pt\",\"n\\u00e9\":"
+                                   "\"\\ud83d\\ude00\"},\"blocks.0.att.w1\":{\"dtype\":\"BF16\","
+                                   "\"shape\":[64,32],\"data_offsets\":[0,4096]},\"x\":[true,false,"
+                                   "null,-1.5e-7,\"\xe4\xbd\xa0\",[],{}]}";
     static const char letters[] = "{}[]:,\"\\/u0d8eE+-.tfn \x80\xe4\xff\n";
     uint64_t seed = 4;
     size_t taken = 0;
@@ -328,8 +359,10 @@ static void mutants(void **unused) {
         memcpy(doc, seed_doc, n);
         for (uint64_t k = 1 + rng_u64(&seed) % 3; k > 0; k--) {
             size_t at = rng_u64(&seed) % n;
-            if (rng_u64(&seed) % 3) doc[at] = letters[rng_u64(&seed) % (sizeof letters - 1)];
-            else memmove(doc + at, doc + at + 1, --n - at);
+            if (rng_u64(&seed) % 3)
+                doc[at] = letters[rng_u64(&seed) % (sizeof letters - 1)];
+            else
+                memmove(doc + at, doc + at + 1, --n - at);
         }
         rwkv_error err;
         if (events(doc, n, &out, &err) != RWKV_OK) continue;

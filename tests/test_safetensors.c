@@ -1,5 +1,5 @@
-/* test_safetensors.c - .safetensors files: golden ones as they are, and everything that is not exactly
- * one is refused (reliability.md F, S1 to S4). */
+/* test_safetensors.c - .safetensors files: golden ones as they are, and everything that is not
+ * exactly one is refused (reliability.md F, S1 to S4). */
 #include "support_readers.h"
 #include <time.h>
 
@@ -25,7 +25,8 @@ static void refused(const char *header, size_t header_len, size_t data, const ch
     rw_buf_free(&b);
 }
 
-/* Every type, the fields in any order, odd offsets, blanks, escapes, an empty tensor and a number. */
+/* Every type, the fields in any order, odd offsets, blanks, escapes, an empty tensor and a number.
+ */
 static const char sample[] =
     "{\"__metadata__\":{\"format\":\"pt\",\"a\\u00e9\":\"\\n\"},\n"
     "\"w\":{\"dtype\":\"BF16\",\"shape\":[2,3],\"data_offsets\":[5,17]},\n"
@@ -84,40 +85,48 @@ static void every_dtype(void **unused) {
         const char *name;
         rw_type type;
         unsigned bytes;
-    } known[] = {{"F64", RW_F64, 8}, {"F32", RW_F32, 4}, {"F16", RW_F16, 2}, {"BF16", RW_BF16, 2}, {"I64", RW_I64, 8},
-                 {"I32", RW_I32, 4}, {"I16", RW_I16, 2}, {"I8", RW_I8, 1},   {"U8", RW_U8, 1},     {"BOOL", RW_U8, 1}};
+    } known[] = {{"F64", RW_F64, 8}, {"F32", RW_F32, 4}, {"F16", RW_F16, 2}, {"BF16", RW_BF16, 2},
+                 {"I64", RW_I64, 8}, {"I32", RW_I32, 4}, {"I16", RW_I16, 2}, {"I8", RW_I8, 1},
+                 {"U8", RW_U8, 1},   {"BOOL", RW_U8, 1}};
     char header[200];
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        snprintf(header, sizeof header, "{\"x\":{\"dtype\":\"%s\",\"shape\":[3],\"data_offsets\":[0,%u]}}", known[i].name,
+        snprintf(header, sizeof header,
+                 "{\"x\":{\"dtype\":\"%s\",\"shape\":[3],\"data_offsets\":[0,%u]}}", known[i].name,
                  3 * known[i].bytes);
         test_read r = read_header(header, 3 * known[i].bytes);
         if (!r.t) fail_msg("%s", r.err.message);
         assert_int_equal(r.t->tensors[0].type, known[i].type);
         read_free(&r);
-        snprintf(header, sizeof header, "{\"x\":{\"dtype\":\"%s\",\"shape\":[3],\"data_offsets\":[0,%u]}}", known[i].name,
+        snprintf(header, sizeof header,
+                 "{\"x\":{\"dtype\":\"%s\",\"shape\":[3],\"data_offsets\":[0,%u]}}", known[i].name,
                  3 * known[i].bytes + 1);
-        refused(header, strlen(header), 3 * known[i].bytes + 1, "tensor x: found data_offsets [0, ");
+        refused(header, strlen(header), 3 * known[i].bytes + 1,
+                "tensor x: found data_offsets [0, ");
     }
     static const char *const unknown[] = {"F8_E4M3", "f32", "", "BF16 ", "C64", "F\\u00332x"};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
-        snprintf(header, sizeof header, "{\"x\":{\"dtype\":\"%s\",\"shape\":[4],\"data_offsets\":[0,4]}}", unknown[i]);
-        refused(header, strlen(header), 4, "expected F32, F16, BF16, F64, I8, I16, I32, I64, U8 or BOOL");
+        snprintf(header, sizeof header,
+                 "{\"x\":{\"dtype\":\"%s\",\"shape\":[4],\"data_offsets\":[0,4]}}", unknown[i]);
+        refused(header, strlen(header), 4,
+                "expected F32, F16, BF16, F64, I8, I16, I32, I64, U8 or BOOL");
     }
 }
 
 /* S1 */
 static void refuses_header_lengths(void **unused) {
     (void)unused;
-    static const uint64_t lengths[] = {0,          1,          3,       99999999, 100000000,
-                                       100000001,  0x7fffffff, 1u << 31, 0xffffffff, 1ull << 63,
-                                       UINT64_MAX - 8, UINT64_MAX - 7, UINT64_MAX};
+    static const uint64_t lengths[] = {
+        0,        1,          3,          99999999,       100000000,      100000001, 0x7fffffff,
+        1u << 31, 0xffffffff, 1ull << 63, UINT64_MAX - 8, UINT64_MAX - 7, UINT64_MAX};
     rw_buf b = st_file("{}", 2, 0);
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         patch_le(&b, 0, lengths[i], 8);
-        const char *needle = lengths[i] < 2 || lengths[i] > 100000000 ? "header length: found" : "the file ends";
+        const char *needle =
+            lengths[i] < 2 || lengths[i] > 100000000 ? "header length: found" : "the file ends";
         expect_refused(rw_read_safetensors, b.data, b.len, needle, "header length");
     }
-    for (size_t n = 0; n < 8; n++) expect_refused(rw_read_safetensors, b.data, n, "header length", "no length");
+    for (size_t n = 0; n < 8; n++)
+        expect_refused(rw_read_safetensors, b.data, n, "header length", "no length");
     rw_buf_free(&b);
     b = st_file("{}", 2, 1);
     expect_refused(rw_read_safetensors, b.data, b.len, "1 bytes follow", "trailing byte");
@@ -129,7 +138,8 @@ static void refuses_cut_files(void **unused) {
     (void)unused;
     rw_buf b = st_file(sample, strlen(sample), SAMPLE_DATA);
     expect_cuts_refused(rw_read_safetensors, b.data, b.len, b.len - SAMPLE_DATA, NULL);
-    for (size_t n = b.len - SAMPLE_DATA; n < b.len; n++) expect_refused(rw_read_safetensors, b.data, n, "", "cut data");
+    for (size_t n = b.len - SAMPLE_DATA; n < b.len; n++)
+        expect_refused(rw_read_safetensors, b.data, n, "", "cut data");
     rw_buf_free(&b);
 }
 
@@ -143,37 +153,58 @@ static void refuses_lies_about_data(void **unused) {
     } lies[] = {
         {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[-16,0]}", 16, "expected an unsigned"},
         {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16.0]}", 16, "expected an unsigned"},
-        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,1.6e1]}", 16, "expected an unsigned"},
-        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,\"16\"]}", 16, "expected an unsigned"},
-        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,1e300]}", 16, "expected an unsigned"},
-        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,18446744073709551616]}", 16, "64-bit"},
-        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,18446744073709551615]}", 16, "tensor a: found data_offsets"},
-        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[18446744073709551600,0]}", 16, "tensor a: found data_offsets"},
-        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[16,0]}", 16, "tensor a: found data_offsets"},
-        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,15]}", 16, "tensor a: found data_offsets"},
+        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,1.6e1]}", 16,
+         "expected an unsigned"},
+        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,\"16\"]}", 16,
+         "expected an unsigned"},
+        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,1e300]}", 16,
+         "expected an unsigned"},
+        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,18446744073709551616]}", 16,
+         "64-bit"},
+        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,18446744073709551615]}", 16,
+         "tensor a: found data_offsets"},
+        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[18446744073709551600,0]}", 16,
+         "tensor a: found data_offsets"},
+        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[16,0]}", 16,
+         "tensor a: found data_offsets"},
+        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,15]}", 16,
+         "tensor a: found data_offsets"},
         {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}", 15, "within 15 bytes"},
         {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[4,20]}", 20, "no hole"},
         {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}", 17, "1 bytes follow"},
         {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[]}", 16, "expected two numbers"},
         {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0]}", 16, "expected two numbers"},
-        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16,16]}", 16, "expected two numbers"},
+        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16,16]}", 16,
+         "expected two numbers"},
         {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":{}}", 16, "expected an array"},
         {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[[0,16]]}", 16, "expected an unsigned"},
         {"{\"dtype\":\"F32\",\"shape\":4,\"data_offsets\":[0,16]}", 16, "expected an array"},
         {"{\"dtype\":\"F32\",\"shape\":[-4],\"data_offsets\":[0,16]}", 16, "expected an unsigned"},
-        {"{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,4],\"data_offsets\":[0,16]}", 16, "at most 5 dimensions"},
-        {"{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}", 0, "tensor a: the product"},
-        {"{\"dtype\":\"F32\",\"shape\":[4294967296,4294967297],\"data_offsets\":[0,16]}", 16, "tensor a: the product"},
-        {"{\"dtype\":\"F32\",\"shape\":[4611686018427387908],\"data_offsets\":[0,16]}", 16, "tensor a: found"},
-        {"{\"dtype\":\"F64\",\"shape\":[2305843009213693954],\"data_offsets\":[0,16]}", 16, "tensor a: found"},
-        {"{\"dtype\":\"U8\",\"shape\":[18446744073709551615],\"data_offsets\":[0,16]}", 16, "tensor a: found"},
-        {"{\"dtype\":\"U8\",\"shape\":[18446744073709551615,0,2],\"data_offsets\":[0,16]}", 16, "tensor a: found"},
+        {"{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,4],\"data_offsets\":[0,16]}", 16,
+         "at most 5 dimensions"},
+        {"{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}", 0,
+         "tensor a: the product"},
+        {"{\"dtype\":\"F32\",\"shape\":[4294967296,4294967297],\"data_offsets\":[0,16]}", 16,
+         "tensor a: the product"},
+        {"{\"dtype\":\"F32\",\"shape\":[4611686018427387908],\"data_offsets\":[0,16]}", 16,
+         "tensor a: found"},
+        {"{\"dtype\":\"F64\",\"shape\":[2305843009213693954],\"data_offsets\":[0,16]}", 16,
+         "tensor a: found"},
+        {"{\"dtype\":\"U8\",\"shape\":[18446744073709551615],\"data_offsets\":[0,16]}", 16,
+         "tensor a: found"},
+        {"{\"dtype\":\"U8\",\"shape\":[18446744073709551615,0,2],\"data_offsets\":[0,16]}", 16,
+         "tensor a: found"},
         {"{\"dtype\":7,\"shape\":[4],\"data_offsets\":[0,16]}", 16, "dtype: found number 7"},
-        {"{\"dtype\":\"F32\",\"shape\":[4]}", 16, "tensor a: dtype, shape or data_offsets is missing"},
-        {"{\"dtype\":\"F32\",\"data_offsets\":[0,16]}", 16, "tensor a: dtype, shape or data_offsets is missing"},
-        {"{\"shape\":[4],\"data_offsets\":[0,16]}", 16, "tensor a: dtype, shape or data_offsets is missing"},
-        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16],\"shape\":[4]}", 16, "once each"},
-        {"{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}", 16, "once each"},
+        {"{\"dtype\":\"F32\",\"shape\":[4]}", 16,
+         "tensor a: dtype, shape or data_offsets is missing"},
+        {"{\"dtype\":\"F32\",\"data_offsets\":[0,16]}", 16,
+         "tensor a: dtype, shape or data_offsets is missing"},
+        {"{\"shape\":[4],\"data_offsets\":[0,16]}", 16,
+         "tensor a: dtype, shape or data_offsets is missing"},
+        {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16],\"shape\":[4]}", 16,
+         "once each"},
+        {"{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}", 16,
+         "once each"},
         {"{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16],\"x\":1}", 16, "once each"},
         {"[]", 16, "expected an object"},
         {"null", 16, "expected an object"},
@@ -192,9 +223,17 @@ static void refuses_holes_and_overlaps(void **unused) {
         unsigned a, b, data;
         const char *needle; /* NULL: fine */
     } places[] = {
-        {0, 16, 32, NULL},          {16, 0, 32, NULL},          {0, 0, 16, "no overlap"},   {0, 0, 32, "no overlap"},
-        {0, 15, 31, "no overlap"},  {15, 0, 31, "no overlap"},  {0, 17, 33, "no hole"},     {1, 17, 33, "no hole"},
-        {0, 16, 33, "1 bytes follow"}, {16, 0, 40, "8 bytes follow"}, {16, 32, 48, "no hole"},
+        {0, 16, 32, NULL},
+        {16, 0, 32, NULL},
+        {0, 0, 16, "no overlap"},
+        {0, 0, 32, "no overlap"},
+        {0, 15, 31, "no overlap"},
+        {15, 0, 31, "no overlap"},
+        {0, 17, 33, "no hole"},
+        {1, 17, 33, "no hole"},
+        {0, 16, 33, "1 bytes follow"},
+        {16, 0, 40, "8 bytes follow"},
+        {16, 32, 48, "no hole"},
     };
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         char header[300];
@@ -217,7 +256,8 @@ static void refuses_holes_and_overlaps(void **unused) {
 static void refuses_other_json(void **unused) {
     (void)unused;
 #define T(offsets) "{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":" offsets "}"
-#define LIE(s, needle) {s, sizeof s - 1, needle}
+#define LIE(s, needle)                                                                             \
+    { s, sizeof s - 1, needle }
     static const struct {
         const char *header;
         size_t len;
@@ -235,7 +275,8 @@ static void refuses_other_json(void **unused) {
         LIE("\"{}\"", "expected '{'"),
         LIE("{/**/}", "expected a key"),
         LIE("{\"\":" T("[0,2]") "}", "data_offsets"),
-        LIE("{\"\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}", "tensor name: found 0 bytes"),
+        LIE("{\"\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}",
+            "tensor name: found 0 bytes"),
         LIE("{\"a\\u0000b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}", "zero byte"),
         LIE("{\"\xff\":" T("[0,2]") "}", "invalid UTF-8"),
         LIE("{\"\xc0\xaf\":" T("[0,2]") "}", "invalid UTF-8"),
@@ -250,7 +291,8 @@ static void refuses_other_json(void **unused) {
         LIE("{\"__metadata__\":{},\"__metadata__\":{}}", "__metadata__ once"),
         LIE("{\"__metadata__\":\"x\"}", "expected an object"),
     };
-    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) refused(lies[i].header, lies[i].len, 2, lies[i].needle);
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++)
+        refused(lies[i].header, lies[i].len, 2, lies[i].needle);
 #undef LIE
     /* nesting, and names that are too long */
     enum { DEEP = 1000000 };
@@ -286,7 +328,8 @@ static void a_million_keys(void **unused) {
         put_text(&h, "{");
         for (size_t i = 0; i < counts[c]; i++) {
             char row[128];
-            snprintf(row, sizeof row, "%s\"tensor.%zu\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%zu,%zu]}",
+            snprintf(row, sizeof row,
+                     "%s\"tensor.%zu\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%zu,%zu]}",
                      i ? "," : "", i, counts[c] - 1 - i, counts[c] - i); /* backwards */
             put_text(&h, row);
         }
@@ -338,15 +381,40 @@ static void golden_files(void **unused) {
         uint64_t dims[2], offset;
         const char *sha256;
     } golden[] = {
-        {"v7-blink.safetensors", "blocks.1.att.w1", 72, RW_BF16, {64, 32}, 185384,
+        {"v7-blink.safetensors",
+         "blocks.1.att.w1",
+         72,
+         RW_BF16,
+         {64, 32},
+         185384,
          "dfb851d797758ef01736c2361c2459b37188657ec9fb103406556e13ca8ebaa1"},
-        {"v7-web-rwkv.st", "blocks.1.att.w1", 72, RW_F16, {32, 64}, 185312,
+        {"v7-web-rwkv.st",
+         "blocks.1.att.w1",
+         72,
+         RW_F16,
+         {32, 64},
+         185312,
          "c0387b308a31dcd0fbfce7230b2263b3a509835eefb68a0de7a4b407cf4db79c"},
-        {"hf-rwkv7/model.safetensors", "model.layers.1.attn.w_lora.lora.0.weight", 69, RW_BF16, {32, 64}, 177632,
+        {"hf-rwkv7/model.safetensors",
+         "model.layers.1.attn.w_lora.lora.0.weight",
+         69,
+         RW_BF16,
+         {32, 64},
+         177632,
          "e3877519b0984bd20a47c5d373a6cb55db3cbc1b42347e55c57b098c56e999bb"},
-        {"hf-rwkv6/model.safetensors", "rwkv.blocks.1.attention.time_maa_w1", 62, RW_BF16, {64, 160}, 209424,
+        {"hf-rwkv6/model.safetensors",
+         "rwkv.blocks.1.attention.time_maa_w1",
+         62,
+         RW_BF16,
+         {64, 160},
+         209424,
          "bd76545d618502eb9dbca9c378d7871ad6469bc4574b420b0ffd62e3e8aa0677"},
-        {"v6-web-rwkv.st", "head.weight", 62, RW_F16, {280, 64}, 373592,
+        {"v6-web-rwkv.st",
+         "head.weight",
+         62,
+         RW_F16,
+         {280, 64},
+         373592,
          "7cd1833705c0ca3e6c19ef1073d69d56ef93ac220b61eec6bab61e0f953dcb1c"},
     };
     for (size_t i = 0; i < sizeof golden / sizeof *golden; i++) {
@@ -384,11 +452,16 @@ static void golden_files(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_what_is_there),     cmocka_unit_test(every_dtype),
-        cmocka_unit_test(refuses_header_lengths),  cmocka_unit_test(refuses_cut_files),
-        cmocka_unit_test(refuses_lies_about_data), cmocka_unit_test(refuses_holes_and_overlaps),
-        cmocka_unit_test(refuses_other_json),      cmocka_unit_test(a_million_keys),
-        cmocka_unit_test(refuses_polyglots),       cmocka_unit_test(mutants),
+        cmocka_unit_test(reads_what_is_there),
+        cmocka_unit_test(every_dtype),
+        cmocka_unit_test(refuses_header_lengths),
+        cmocka_unit_test(refuses_cut_files),
+        cmocka_unit_test(refuses_lies_about_data),
+        cmocka_unit_test(refuses_holes_and_overlaps),
+        cmocka_unit_test(refuses_other_json),
+        cmocka_unit_test(a_million_keys),
+        cmocka_unit_test(refuses_polyglots),
+        cmocka_unit_test(mutants),
         cmocka_unit_test(golden_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
-/* test_write.c - files appear whole or not at all: every system call and every allocation of the writer
- * fails once, processes are killed in the middle, and the destination is the old or the new file, never
- * something between; no temporary file stays (reliability.md Q1 to Q5).
+/* test_write.c - files appear whole or not at all: every system call and every allocation of the
+ * writer fails once, processes are killed in the middle, and the destination is the old or the new
+ * file, never something between; no temporary file stays (reliability.md Q1 to Q5).
  *
  * On Linux the linker puts the wrappers below around the calls (tests/CMakeLists.txt). */
 #include "file/file.h"
@@ -20,12 +20,12 @@ enum { BUFFER = 1 << 20 };
 /* ---- faults: what the wrappers do and note */
 
 static struct {
-    int countdown;      /* the call at which it becomes 0 fails; -1: none */
-    int error;          /* its errno; 0: write returns 0 */
-    bool heap;          /* count allocations instead of system calls */
+    int countdown; /* the call at which it becomes 0 fails; -1: none */
+    int error;     /* its errno; 0: write returns 0 */
+    bool heap;     /* count allocations instead of system calls */
     bool injected;
-    size_t at_most;     /* bytes one write takes; 0: all */
-    char log[64];       /* one letter a call */
+    size_t at_most; /* bytes one write takes; 0: all */
+    char log[64];   /* one letter a call */
     size_t logged;
 } fault = {.countdown = -1};
 
@@ -51,14 +51,18 @@ static const bool wrapped = true;
 #define WRAP(type, name, params, args, failed, letter, heap)                                       \
     type __real_##name params;                                                                     \
     type __wrap_##name params;                                                                     \
-    type __wrap_##name params { return fails(letter, heap) ? failed : __real_##name args; }
+    type __wrap_##name params {                                                                    \
+        return fails(letter, heap) ? failed : __real_##name args;                                  \
+    }
 
 static size_t taken(size_t n) {
     return fault.at_most && n > fault.at_most ? fault.at_most : n;
 }
 
-WRAP(ssize_t, write, (int fd, const void *p, size_t n), (fd, p, taken(n)), fault.error ? -1 : 0, 'w', false)
-WRAP(ssize_t, pwrite64, (int fd, const void *p, size_t n, off_t at), (fd, p, taken(n), at), -1, 'p', false)
+WRAP(ssize_t, write, (int fd, const void *p, size_t n), (fd, p, taken(n)), fault.error ? -1 : 0,
+     'w', false)
+WRAP(ssize_t, pwrite64, (int fd, const void *p, size_t n, off_t at), (fd, p, taken(n), at), -1, 'p',
+     false)
 WRAP(int, fsync, (int fd), (fd), -1, 's', false)
 WRAP(int, close, (int fd), (fd), -1, 'c', false)
 WRAP(int, fchmod, (int fd, mode_t mode), (fd, mode), -1, 'm', false)
@@ -185,12 +189,14 @@ static void destination_is_untouched_until_commit(void **unused) {
     free(data);
 }
 
-static void expect_begin_fails(const char *path, const char *input, rwkv_status st, const char *needle) {
+static void expect_begin_fails(const char *path, const char *input, rwkv_status st,
+                               const char *needle) {
     rw_writer *w = NULL;
     rwkv_error err = {0};
     rwkv_status got = rw_writer_begin(&w, path, input, &err);
     if (got != st || !strstr(err.message, needle) || w)
-        fail_msg("%s: got %s \"%s\"; expected \"%s\"", path, rwkv_status_name(got), err.message, needle);
+        fail_msg("%s: got %s \"%s\"; expected \"%s\"", path, rwkv_status_name(got), err.message,
+                 needle);
     assert_int_equal(err.code, st);
 }
 
@@ -212,8 +218,10 @@ static void refuses_what_is_no_file_of_its_own(void **unused) {
     expect_begin_fails("/dev/null", NULL, RWKV_E_IO, "found a device or pipe");
     expect_begin_fails("", NULL, RWKV_E_IO, "the name is empty");
     expect_begin_fails(in_folder("absent/"), NULL, RWKV_E_IO, "the name is empty");
-    expect_begin_fails(in_folder("absent/file"), NULL, RWKV_E_IO, "cannot write into this folder: No such file");
-    expect_begin_fails(in_folder("input/file"), NULL, RWKV_E_IO, "cannot write into this folder: Not a directory");
+    expect_begin_fails(in_folder("absent/file"), NULL, RWKV_E_IO,
+                       "cannot write into this folder: No such file");
+    expect_begin_fails(in_folder("input/file"), NULL, RWKV_E_IO,
+                       "cannot write into this folder: Not a directory");
     static const char *const same[] = {"input", "symlink", "symlink2", "hardlink", "sub/../input"};
     for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
         expect_begin_fails(in_folder(same[i]), in_folder("input"), RWKV_E_ARG, "the same file");
@@ -221,7 +229,8 @@ static void refuses_what_is_no_file_of_its_own(void **unused) {
     }
     assert_int_equal(files_in_folder(), files);
     expect_content(in_folder("input"), "input", 5);
-    assert_int_equal(rwkv_file_write(in_folder("loop"), "x", 1, NULL), RWKV_OK); /* the link is replaced */
+    assert_int_equal(rwkv_file_write(in_folder("loop"), "x", 1, NULL),
+                     RWKV_OK); /* the link is replaced */
     assert_int_equal(rwkv_file_write(in_folder("symlink"), "new", 3, NULL), RWKV_OK);
     expect_content(in_folder("input"), "input", 5);
     expect_content(in_folder("symlink2"), "new", 3);
@@ -279,9 +288,9 @@ static void relative_names(void **unused) {
 static void cleans_only_what_the_dead_left(void **unused) {
     (void)unused;
     static const char *const stale[] = {".out.bin.rwkv-tmp-1-0", ".out.bin.rwkv-tmp-999999999-17"};
-    static const char *const kept[] = {".other.bin.rwkv-tmp-1-0",  ".out.bin.rwkv-tmp-1-0x",
-                                       ".out.bin.rwkv-tmp-1",      ".out.bin.rwkv-tmp--1",
-                                       "out.bin.rwkv-tmp-1-0",     ".out.bin.rwkv-tmp-1-",
+    static const char *const kept[] = {".other.bin.rwkv-tmp-1-0", ".out.bin.rwkv-tmp-1-0x",
+                                       ".out.bin.rwkv-tmp-1",     ".out.bin.rwkv-tmp--1",
+                                       "out.bin.rwkv-tmp-1-0",    ".out.bin.rwkv-tmp-1-",
                                        ".out.bin2.rwkv-tmp-1-0"};
     enum { KEPT = sizeof kept / sizeof *kept };
     fresh("old");
@@ -369,8 +378,10 @@ static void fail_every_call(int error, bool heap) {
             assert_int_equal(err.code, st);
             if (!heap) assert_non_null(strstr(err.message, strerror(error ? error : ENOSPC)));
         }
-        if (st == RWKV_OK || renamed) expect_content(destination, data, NEW_SIZE);
-        else expect_content(destination, "old", 3);
+        if (st == RWKV_OK || renamed)
+            expect_content(destination, data, NEW_SIZE);
+        else
+            expect_content(destination, "old", 3);
         assert_int_equal(files_in_folder(), 1);
     }
     assert_true(k > (heap ? 3 : 8));
@@ -410,7 +421,8 @@ static void interrupted_and_short_writes_go_on(void **unused) {
     free(data);
 }
 
-/* Power may fail at any time: the bytes are on the disk before the name, the name before success. */
+/* Power may fail at any time: the bytes are on the disk before the name, the name before success.
+ */
 static void calls_in_the_right_order(void **unused) {
     (void)unused;
     if (!wrapped) skip();
@@ -420,7 +432,8 @@ static void calls_in_the_right_order(void **unused) {
     assert_int_equal(rwkv_file_write(destination, data, NEW_SIZE, NULL), RWKV_OK);
     const char *from = strchr(fault.log, 'w');
     assert_non_null(from);
-    assert_int_equal(strncmp(from, "wscrs", 5), 0); /* write, fsync, close, rename, fsync of the folder */
+    assert_int_equal(strncmp(from, "wscrs", 5),
+                     0); /* write, fsync, close, rename, fsync of the folder */
     free(data);
 }
 

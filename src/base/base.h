@@ -1,8 +1,8 @@
 /* base.h - what every module needs and nothing of RWKV: errors, checked arithmetic, memory, growing
  * buffers, a name map, hashes, the few services of the operating system.
  *
- * Error convention: a fallible function returns rwkv_status and fills err (may be NULL). One exit per
- * function that owns something (`goto out`). RW_TRY propagates. */
+ * Error convention: a fallible function returns rwkv_status and fills err (may be NULL). One exit
+ * per function that owns something (`goto out`). RW_TRY propagates. */
 #ifndef RW_BASE_H
 #define RW_BASE_H
 
@@ -45,7 +45,7 @@ rwkv_status rw_fail_errno(rwkv_error *err, rwkv_status code, const char *path, i
                           const char *what);
 rwkv_status rw_nomem(rwkv_error *err, size_t bytes);
 
-/* Callers see the constant: the compiler then knows that a failed function did not set its outputs. */
+/* Callers see the constant: so the compiler knows that a failed function did not set its outputs. */
 static inline rwkv_status rw_constant(rwkv_status same, rwkv_status code) {
     (void)same;
     return code;

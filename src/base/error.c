@@ -1,23 +1,27 @@
-/* error.c - one line of text for each failure, safe to print anywhere: control bytes and invalid UTF-8 come
- * out as \xNN, whatever the file or request put into names. */
+/* error.c - one line of text for each failure, safe to print anywhere: control bytes and invalid
+ * UTF-8 come out as \xNN, whatever the file or request put into names. */
 #include "base.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-const char *rwkv_version(void) { return RWKV_VERSION; }
+const char *rwkv_version(void) {
+    return RWKV_VERSION;
+}
 
 const char *rwkv_status_name(rwkv_status status) {
     static const char *const names[] = {
-        "RWKV_OK",          "RWKV_E_ARG",   "RWKV_E_NOMEM", "RWKV_E_IO",    "RWKV_E_FORMAT",
-        "RWKV_E_UNSUPPORTED", "RWKV_E_MODEL", "RWKV_E_VOCAB", "RWKV_E_TEXT",  "RWKV_E_STATE",
-        "RWKV_E_NUMERIC",   "RWKV_E_SPACE", "RWKV_E_CANCELLED",
+        "RWKV_OK",          "RWKV_E_ARG",         "RWKV_E_NOMEM",   "RWKV_E_IO",
+        "RWKV_E_FORMAT",    "RWKV_E_UNSUPPORTED", "RWKV_E_MODEL",   "RWKV_E_VOCAB",
+        "RWKV_E_TEXT",      "RWKV_E_STATE",       "RWKV_E_NUMERIC", "RWKV_E_SPACE",
+        "RWKV_E_CANCELLED",
     };
     size_t i = (size_t)status;
     return i < sizeof names / sizeof *names ? names[i] : "RWKV_E_UNKNOWN";
 }
 
-/* Copies with control bytes and broken UTF-8 escaped; cuts at a character's boundary, which returns false. */
+/* Copies with control bytes and broken UTF-8 escaped; cuts at a character's boundary, which returns
+ * false. */
 static bool copy_escaped(char *out, size_t cap, const char *in) {
     size_t used = 0, n = strlen(in);
     for (size_t i = 0; i < n;) {
@@ -29,9 +33,11 @@ static bool copy_escaped(char *out, size_t cap, const char *in) {
             out[used] = 0;
             return false;
         }
-        if (plain) memcpy(out + used, in + i, step);
+        if (plain)
+            memcpy(out + used, in + i, step);
         else
-            for (size_t k = 0; k < step; k++) snprintf(out + used + 4 * k, 5, "\\x%02x", (unsigned char)in[i + k]);
+            for (size_t k = 0; k < step; k++)
+                snprintf(out + used + 4 * k, 5, "\\x%02x", (unsigned char)in[i + k]);
         used += need;
         i += step;
     }
@@ -49,7 +55,8 @@ static void copy_path(char *out, size_t cap, const char *path) {
     while (((unsigned char)*tail & 0xc0) == 0x80 || !copy_escaped(out + 3, cap - 3, tail));
 }
 
-static rwkv_status fill(rwkv_error *err, rwkv_status code, const char *path, uint64_t offset, const char *text) {
+static rwkv_status fill(rwkv_error *err, rwkv_status code, const char *path, uint64_t offset,
+                        const char *text) {
     if (!err) return code;
     char escaped[sizeof err->message];
     err->code = code;
@@ -58,7 +65,8 @@ static rwkv_status fill(rwkv_error *err, rwkv_status code, const char *path, uin
     int n = 0;
     if (*path) n = snprintf(err->message, sizeof err->message, "%s:", err->file);
     if (*path && offset != RWKV_NO_OFFSET)
-        n += snprintf(err->message + n, sizeof err->message - (size_t)n, "%llu:", (unsigned long long)offset);
+        n += snprintf(err->message + n, sizeof err->message - (size_t)n,
+                      "%llu:", (unsigned long long)offset);
     copy_escaped(escaped, sizeof escaped - (size_t)n - 1, text);
     snprintf(err->message + n, sizeof err->message - (size_t)n, "%s%s", n ? " " : "", escaped);
     return code;
@@ -73,8 +81,8 @@ rwkv_status (rw_fail)(rwkv_error *err, rwkv_status code, const char *fmt, ...) {
     return fill(err, code, "", RWKV_NO_OFFSET, text);
 }
 
-rwkv_status (rw_fail_at)(rwkv_error *err, rwkv_status code, const char *path, uint64_t offset, const char *fmt,
-                       ...) {
+rwkv_status (rw_fail_at)(rwkv_error *err, rwkv_status code, const char *path, uint64_t offset,
+                        const char *fmt, ...) {
     char text[1024];
     va_list ap;
     va_start(ap, fmt);
@@ -84,7 +92,7 @@ rwkv_status (rw_fail_at)(rwkv_error *err, rwkv_status code, const char *path, ui
 }
 
 rwkv_status (rw_fail_errno)(rwkv_error *err, rwkv_status code, const char *path, int errno_value,
-                          const char *what) {
+                           const char *what) {
     char reason[128] = "";
 #if defined(__GLIBC__) && defined(_GNU_SOURCE)
     const char *s = strerror_r(errno_value, reason, sizeof reason);

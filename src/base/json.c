@@ -1,20 +1,25 @@
-/* json.c - a strict pull parser without recursion: one bit of stack per open bracket, at most 64 of them. */
+/* json.c - a strict pull parser without recursion: one byte of stack per open bracket. */
 #include "json.h"
 #include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* What may come next. */
-enum { WANT_VALUE, WANT_VALUE_OR_CLOSE, WANT_KEY_OR_CLOSE, WANT_KEY, WANT_COMMA_OR_CLOSE, WANT_END };
+enum { WANT_VALUE, WANT_KEY, WANT_END };
+enum { WANT_VALUE_OR_CLOSE = WANT_END + 1, WANT_KEY_OR_CLOSE, WANT_COMMA_OR_CLOSE };
 
 void rw_json_init(rw_json *j, const char *path, const void *data, size_t len, uint64_t base) {
     *j = (rw_json){.path = path, .data = data, .len = len, .base = base, .expect = WANT_VALUE};
 }
 
-void rw_json_free(rw_json *j) { rw_buf_free(&j->text); }
+void rw_json_free(rw_json *j) {
+    rw_buf_free(&j->text);
+}
 
-static rwkv_status fail(rw_json *j, size_t pos, const char *found, const char *expected, rwkv_error *err) {
-    return rw_fail_at(err, RWKV_E_FORMAT, j->path, j->base + pos, "JSON: found %s; expected %s", found, expected);
+static rwkv_status fail(rw_json *j, size_t pos, const char *found, const char *expected,
+                        rwkv_error *err) {
+    return rw_fail_at(err, RWKV_E_FORMAT, j->path, j->base + pos, "JSON: found %s; expected %s",
+                      found, expected);
 }
 
 static rwkv_status fail_byte(rw_json *j, const char *expected, rwkv_error *err) {
@@ -27,9 +32,13 @@ static void skip_blanks(rw_json *j) {
     while (j->pos < j->len && memchr(" \t\r\n", j->data[j->pos], 4)) j->pos++;
 }
 
-static bool in_object(const rw_json *j) { return j->depth > 0 && j->stack[j->depth - 1] == '{'; }
+static bool in_object(const rw_json *j) {
+    return j->depth > 0 && j->stack[j->depth - 1] == '{';
+}
 
-static void after_value(rw_json *j) { j->expect = j->depth ? WANT_COMMA_OR_CLOSE : WANT_END; }
+static void after_value(rw_json *j) {
+    j->expect = j->depth ? WANT_COMMA_OR_CLOSE : WANT_END;
+}
 
 static bool hex4(const uint8_t *p, uint32_t *out) {
     uint32_t x = 0;
@@ -50,18 +59,20 @@ static bool hex4(const uint8_t *p, uint32_t *out) {
 static rwkv_status unicode_escape(rw_json *j, rwkv_error *err) {
     uint32_t cp, low;
     size_t at = j->pos - 2;
-    if (j->len - j->pos < 4 || !hex4(j->data + j->pos, &cp)) return fail(j, at, "a bad \\u escape", "four hex digits", err);
+    if (j->len - j->pos < 4 || !hex4(j->data + j->pos, &cp))
+        return fail(j, at, "a bad \\u escape", "four hex digits", err);
     j->pos += 4;
     if (cp >= 0xdc00 && cp <= 0xdfff) return fail(j, at, "a lone surrogate", "a character", err);
     if (cp >= 0xd800 && cp <= 0xdbff) {
-        if (j->len - j->pos < 6 || memcmp(j->data + j->pos, "\\u", 2) != 0 || !hex4(j->data + j->pos + 2, &low) ||
-            low < 0xdc00 || low > 0xdfff)
+        if (j->len - j->pos < 6 || memcmp(j->data + j->pos, "\\u", 2) != 0 ||
+            !hex4(j->data + j->pos + 2, &low) || low < 0xdc00 || low > 0xdfff)
             return fail(j, at, "a lone surrogate", "a character", err);
         j->pos += 6;
         cp = 0x10000 + ((cp - 0xd800) << 10) + (low - 0xdc00);
     }
     char utf8[4];
-    return rw_buf_add(&j->text, utf8, rw_utf8_put(cp, utf8)) ? RWKV_OK : rw_nomem(err, j->text.cap * 2);
+    return rw_buf_add(&j->text, utf8, rw_utf8_put(cp, utf8)) ? RWKV_OK
+                                                             : rw_nomem(err, j->text.cap * 2);
 }
 
 /* At an opening quote. Leaves the unescaped text in j->text. */
@@ -70,10 +81,11 @@ static rwkv_status read_string(rw_json *j, rwkv_error *err) {
     j->text.len = 0;
     for (;;) {
         size_t run = j->pos;
-        while (j->pos < j->len && j->data[j->pos] >= 0x20 && j->data[j->pos] < 0x80 && j->data[j->pos] != '"' &&
-               j->data[j->pos] != '\\')
+        while (j->pos < j->len && j->data[j->pos] >= 0x20 && j->data[j->pos] < 0x80 &&
+               j->data[j->pos] != '"' && j->data[j->pos] != '\\')
             j->pos++;
-        if (!rw_buf_add(&j->text, j->data + run, j->pos - run)) return rw_nomem(err, j->text.cap * 2);
+        if (!rw_buf_add(&j->text, j->data + run, j->pos - run))
+            return rw_nomem(err, j->text.cap * 2);
         if (j->pos >= j->len) return fail(j, start, "a string without end", "a closing quote", err);
         uint8_t c = j->data[j->pos];
         if (c == '"') {
@@ -85,7 +97,8 @@ static rwkv_status read_string(rw_json *j, rwkv_error *err) {
             uint32_t cp;
             int n = rw_utf8_next((const char *)j->data + j->pos, j->len - j->pos, &cp);
             if (n <= 0) return fail(j, j->pos, "invalid UTF-8", "a character", err);
-            if (!rw_buf_add(&j->text, j->data + j->pos, (size_t)n)) return rw_nomem(err, j->text.cap * 2);
+            if (!rw_buf_add(&j->text, j->data + j->pos, (size_t)n))
+                return rw_nomem(err, j->text.cap * 2);
             j->pos += (size_t)n;
             continue;
         }
@@ -94,11 +107,13 @@ static rwkv_status read_string(rw_json *j, rwkv_error *err) {
         const char *which = e ? strchr(letters, e) : NULL;
         j->pos += 2;
         if (which) {
-            if (!rw_buf_add(&j->text, bytes + (which - letters), 1)) return rw_nomem(err, j->text.cap * 2);
+            if (!rw_buf_add(&j->text, bytes + (which - letters), 1))
+                return rw_nomem(err, j->text.cap * 2);
         } else if (e == 'u') {
             RW_TRY(unicode_escape(j, err));
         } else {
-            return fail(j, j->pos - 2, "an unknown escape", "one of \\\" \\\\ \\/ \\b \\f \\n \\r \\t \\u", err);
+            return fail(j, j->pos - 2, "an unknown escape",
+                        "one of \\\" \\\\ \\/ \\b \\f \\n \\r \\t \\u", err);
         }
     }
 }
@@ -119,8 +134,10 @@ static bool at_byte(const rw_json *j, const char *set) {
 
 static rwkv_status read_number(rw_json *j, rwkv_error *err) {
     if (at_byte(j, "-")) j->pos++;
-    if (at_byte(j, "0")) j->pos++;
-    else if (digits(j) == 0) return fail_byte(j, "a digit", err);
+    if (at_byte(j, "0"))
+        j->pos++;
+    else if (digits(j) == 0)
+        return fail_byte(j, "a digit", err);
     if (at_byte(j, ".")) {
         j->pos++;
         if (digits(j) == 0) return fail_byte(j, "a digit", err);
@@ -134,7 +151,8 @@ static rwkv_status read_number(rw_json *j, rwkv_error *err) {
 }
 
 static rwkv_status open_bracket(rw_json *j, uint8_t c, rwkv_error *err) {
-    if (j->depth == sizeof j->stack) return fail(j, j->pos, "more than 64 open brackets", "less nesting", err);
+    if (j->depth == sizeof j->stack)
+        return fail(j, j->pos, "more than 64 open brackets", "less nesting", err);
     j->stack[j->depth++] = c;
     j->pos++;
     j->expect = c == '{' ? WANT_KEY_OR_CLOSE : WANT_VALUE_OR_CLOSE;
@@ -156,7 +174,8 @@ static rwkv_status read_value(rw_json *j, rw_json_event *ev, rwkv_error *err) {
         *ev = text_event(j, RW_JSON_STRING, ev->pos);
     } else if (c == '-' || (c >= '0' && c <= '9')) {
         RW_TRY(read_number(j, err));
-        *ev = (rw_json_event){RW_JSON_NUMBER, ev->pos, (const char *)j->data + ev->pos, j->pos - ev->pos};
+        *ev = (rw_json_event){RW_JSON_NUMBER, ev->pos, (const char *)j->data + ev->pos,
+                              j->pos - ev->pos};
     } else {
         size_t i = 0;
         while (i < 3 && (j->len - j->pos < strlen(words[i].text) ||
@@ -190,7 +209,8 @@ rwkv_status rw_json_next(rw_json *j, rw_json_event *ev, rwkv_error *err) {
     }
     *ev = (rw_json_event){.kind = RW_JSON_END, .pos = j->pos};
     if (j->expect == WANT_END) return j->pos == j->len ? RWKV_OK : fail_byte(j, "the end", err);
-    bool may_close = j->expect == WANT_COMMA_OR_CLOSE || j->expect == WANT_KEY_OR_CLOSE || j->expect == WANT_VALUE_OR_CLOSE;
+    bool may_close = j->expect == WANT_COMMA_OR_CLOSE || j->expect == WANT_KEY_OR_CLOSE ||
+                     j->expect == WANT_VALUE_OR_CLOSE;
     if (may_close && at_byte(j, in_object(j) ? "}" : "]")) {
         j->pos++;
         j->depth--;
@@ -198,7 +218,8 @@ rwkv_status rw_json_next(rw_json *j, rw_json_event *ev, rwkv_error *err) {
         after_value(j);
         return RWKV_OK;
     }
-    if (j->expect == WANT_COMMA_OR_CLOSE) return fail_byte(j, in_object(j) ? "',' or '}'" : "',' or ']'", err);
+    if (j->expect == WANT_COMMA_OR_CLOSE)
+        return fail_byte(j, in_object(j) ? "',' or '}'" : "',' or ']'", err);
     if (j->expect == WANT_KEY || j->expect == WANT_KEY_OR_CLOSE) return read_key(j, ev, err);
     return read_value(j, ev, err);
 }
@@ -214,7 +235,8 @@ rwkv_status rw_json_skip(rw_json *j, rwkv_error *err) {
     do {
         rw_json_event ev;
         RW_TRY(rw_json_next(j, &ev, err));
-        if (ev.kind == RW_JSON_CLOSE && j->depth < depth) return rw_json_fail(j, &ev, "value", "a value", err);
+        if (ev.kind == RW_JSON_CLOSE && j->depth < depth)
+            return rw_json_fail(j, &ev, "value", "a value", err);
     } while (j->depth > depth);
     return RWKV_OK;
 }
@@ -229,7 +251,8 @@ rwkv_status rw_json_drop(rw_json *j, const rw_json_event *ev, rwkv_error *err) {
 }
 
 rwkv_status rw_json_u64(rw_json *j, const rw_json_event *ev, uint64_t *out, rwkv_error *err) {
-    if (ev->kind != RW_JSON_NUMBER) return rw_json_fail(j, ev, "number", "an unsigned integer", err);
+    if (ev->kind != RW_JSON_NUMBER)
+        return rw_json_fail(j, ev, "number", "an unsigned integer", err);
     uint64_t x = 0;
     for (size_t i = 0; i < ev->len; i++) {
         uint8_t c = (uint8_t)ev->text[i];
@@ -240,8 +263,8 @@ rwkv_status rw_json_u64(rw_json *j, const rw_json_event *ev, uint64_t *out, rwkv
     return RWKV_OK;
 }
 
-/* The text is a number as RFC 8259 has it: the first 18 digits count, the rest only move the point. Up to
- * 2^53 and 10^22 both factors are exact, and so is the rounding of the one operation. */
+/* The text is a number as RFC 8259 has it: the first 18 digits count, the rest only move the point.
+ * Up to 2^53 and 10^22 both factors are exact, and so is the rounding of the one operation. */
 rwkv_status rw_json_f64(rw_json *j, const rw_json_event *ev, double *out, rwkv_error *err) {
     if (ev->kind != RW_JSON_NUMBER) return rw_json_fail(j, ev, "number", "a number", err);
     const char *p = ev->text, *end = p + ev->len;
@@ -253,8 +276,10 @@ rwkv_status rw_json_f64(rw_json *j, const rw_json_event *ev, double *out, rwkv_e
             behind_point = true;
             continue;
         }
-        if (digits < 100000000000000000u) digits = digits * 10 + (uint64_t)(*p - '0');
-        else scale++;
+        if (digits < 100000000000000000u)
+            digits = digits * 10 + (uint64_t)(*p - '0');
+        else
+            scale++;
         scale -= behind_point;
     }
     if (p < end) {
@@ -274,13 +299,15 @@ rwkv_status rw_json_f64(rw_json *j, const rw_json_event *ev, double *out, rwkv_e
     return RWKV_OK;
 }
 
-rwkv_status rw_json_fail(rw_json *j, const rw_json_event *ev, const char *what, const char *expected,
-                         rwkv_error *err) {
-    static const char *const kinds[] = {"the end", "an object", "an array", "a closing bracket", "a key",
-                                        "a string", "number", "true", "false", "null"};
+rwkv_status rw_json_fail(rw_json *j, const rw_json_event *ev, const char *what,
+                         const char *expected, rwkv_error *err) {
+    static const char *const kinds[] = {"the end", "an object", "an array", "a closing bracket",
+                                        "a key",   "a string",  "number",   "true",
+                                        "false",   "null"};
     if (ev->kind == RW_JSON_NUMBER || ev->kind == RW_JSON_STRING || ev->kind == RW_JSON_KEY)
-        return rw_fail_at(err, RWKV_E_FORMAT, j->path, j->base + ev->pos, "%s: found %s %.*s; expected %s", what,
-                          kinds[ev->kind], (int)(ev->len < 64 ? ev->len : 64), ev->text, expected);
-    return rw_fail_at(err, RWKV_E_FORMAT, j->path, j->base + ev->pos, "%s: found %s; expected %s", what,
-                      kinds[ev->kind], expected);
+        return rw_fail_at(err, RWKV_E_FORMAT, j->path, j->base + ev->pos,
+                          "%s: found %s %.*s; expected %s", what, kinds[ev->kind],
+                          (int)(ev->len < 64 ? ev->len : 64), ev->text, expected);
+    return rw_fail_at(err, RWKV_E_FORMAT, j->path, j->base + ev->pos, "%s: found %s; expected %s",
+                      what, kinds[ev->kind], expected);
 }

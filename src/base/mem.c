@@ -1,12 +1,16 @@
-/* mem.c - memory: the three functions that every allocation goes through, arenas, growing buffers, the name
- * map. Tests replace malloc and its kin at link time to make each allocation fail once. */
+/* mem.c - memory: the three functions that every allocation goes through, arenas, growing buffers,
+ * the name map. Tests replace malloc and its kin at link time to make each allocation fail once. */
 #include "base.h"
 #include <stdlib.h>
 #include <string.h>
 
-bool rw_mul(uint64_t a, uint64_t b, uint64_t *out) { return !__builtin_mul_overflow(a, b, out); }
+bool rw_mul(uint64_t a, uint64_t b, uint64_t *out) {
+    return !__builtin_mul_overflow(a, b, out);
+}
 
-bool rw_add(uint64_t a, uint64_t b, uint64_t *out) { return !__builtin_add_overflow(a, b, out); }
+bool rw_add(uint64_t a, uint64_t b, uint64_t *out) {
+    return !__builtin_add_overflow(a, b, out);
+}
 
 bool rw_align(uint64_t a, uint64_t alignment, uint64_t *out) {
     uint64_t rest = a % alignment;
@@ -31,9 +35,13 @@ void *rw_realloc(void *p, size_t n, size_t size) {
     return size_of(n, size, &bytes) ? realloc(p, bytes) : NULL;
 }
 
-void rw_free(void *p) { free(p); }
+void rw_free(void *p) {
+    free(p);
+}
 
-void rwkv_free(void *data) { free(data); }
+void rwkv_free(void *data) {
+    free(data);
+}
 
 void *rw_alloc_aligned(size_t bytes) {
     void *p = NULL;
@@ -42,7 +50,9 @@ void *rw_alloc_aligned(size_t bytes) {
     return p;
 }
 
-void rw_free_aligned(void *p) { free(p); }
+void rw_free_aligned(void *p) {
+    free(p);
+}
 
 void rw_wipe(void *p, size_t n) {
     memset(p, 0, n);
@@ -60,7 +70,9 @@ struct rw_arena_block {
     size_t used, cap; /* of the bytes after this header, which begins a cache line */
 };
 
-static size_t align_up(size_t n, size_t a) { return (n + a - 1) / a * a; }
+static size_t align_up(size_t n, size_t a) {
+    return (n + a - 1) / a * a;
+}
 
 void *rw_arena_alloc(rw_arena *a, size_t n, size_t size) {
     uint64_t bytes;
@@ -150,7 +162,8 @@ static uint64_t hash_bytes(const char *s, size_t n) {
 static struct rw_map_slot *slot_for(const rw_map *m, const char *key, size_t len, uint64_t hash) {
     for (size_t i = hash & (m->cap - 1);; i = (i + 1) & (m->cap - 1)) {
         struct rw_map_slot *s = &m->slots[i];
-        if (!s->key || (s->hash == hash && s->len == len && memcmp(s->key, key, len) == 0)) return s;
+        if (!s->key || (s->hash == hash && s->len == len && memcmp(s->key, key, len) == 0))
+            return s;
     }
 }
 

@@ -33,7 +33,8 @@ static uint32_t to_bits(float f) {
 }
 
 float rw_f16_to_f32(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = (h >> 10) & 31u, mantissa = h & 0x3ffu;
+    uint32_t sign = (uint32_t)(h & 0x8000u) << 16;
+    uint32_t exponent = (h >> 10) & 31u, mantissa = h & 0x3ffu;
     if (exponent == 31) return from_bits(sign | 0x7f800000u | mantissa << 13);
     if (exponent) return from_bits(sign | (exponent + 112) << 23 | mantissa << 13);
     float f = (float)mantissa * 0x1p-24f; /* subnormal or zero */
@@ -42,7 +43,7 @@ float rw_f16_to_f32(uint16_t h) {
 
 uint16_t rw_f32_to_f16(float f) {
     uint32_t u = to_bits(f), sign = (u >> 16) & 0x8000u, a = u & 0x7fffffffu;
-    if (a > 0x7f800000u) return (uint16_t)(sign | 0x7e00u); /* NaN */
+    if (a > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);  /* NaN */
     if (a >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); /* rounds to 65536 or more */
     if (a < 0x38800000u) { /* subnormal: let the adder round to the grid of 2^-24 */
         float scaled = from_bits(a) + 0.5f;
@@ -70,7 +71,8 @@ int rw_utf8_next(const char *s, size_t n, uint32_t *cp) {
     uint32_t c = p[0] & (0xffu >> (len + 1));
     for (int i = 1; i < len; i++) {
         if ((size_t)i == n) return -1;
-        unsigned low = 0x80, high = 0xbf; /* of the second byte: no overlong forms, surrogates, > U+10FFFF */
+        /* of the second byte: no overlong forms, no surrogates, nothing above U+10FFFF */
+        unsigned low = 0x80, high = 0xbf;
         if (i == 1 && p[0] == 0xe0) low = 0xa0;
         if (i == 1 && p[0] == 0xed) high = 0x9f;
         if (i == 1 && p[0] == 0xf0) low = 0x90;

@@ -23,7 +23,8 @@ uint64_t rw_os_now_ns(void) {
 uint64_t rw_os_memory_available(void) {
     vm_statistics64_data_t vm;
     mach_msg_type_number_t n = HOST_VM_INFO64_COUNT;
-    if (host_statistics64(mach_host_self(), HOST_VM_INFO64, (host_info64_t)&vm, &n) != KERN_SUCCESS) return 0;
+    if (host_statistics64(mach_host_self(), HOST_VM_INFO64, (host_info64_t)&vm, &n) != KERN_SUCCESS)
+        return 0;
     uint64_t pages = (uint64_t)vm.free_count + vm.inactive_count + vm.purgeable_count;
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
@@ -43,8 +44,11 @@ uint32_t rw_os_physical_cores(void) {
 static void read_text(const char *path, char *text, size_t cap) {
     size_t len = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    for (ssize_t n = 1; fd >= 0 && n > 0 && len < cap - 1; len += n > 0 ? (size_t)n : 0)
-        n = read(fd, text + len, cap - 1 - len);
+    while (fd >= 0 && len < cap - 1) {
+        ssize_t n = read(fd, text + len, cap - 1 - len);
+        if (n <= 0) break;
+        len += (size_t)n;
+    }
     if (fd >= 0) close(fd);
     text[len] = 0;
 }
@@ -67,16 +71,19 @@ static bool file_number(const char *folder, const char *name, const char *key, u
 
 typedef uint64_t group_fn(const char *folder);
 
-static uint64_t memory_left(const char *folder, const char *max, const char *now, const char *cache) {
+static uint64_t memory_left(const char *folder, const char *max, const char *now,
+                            const char *cache) {
     uint64_t limit, used, cached = 0;
-    if (!file_number(folder, max, "", &limit) || !file_number(folder, now, "", &used)) return UINT64_MAX;
+    if (!file_number(folder, max, "", &limit) || !file_number(folder, now, "", &used))
+        return UINT64_MAX;
     file_number(folder, "memory.stat", cache, &cached); /* given back on demand */
     used = used > cached ? used - cached : 0;
     return limit > used ? limit - used : 0;
 }
 
 static uint64_t memory_v1(const char *folder) {
-    return memory_left(folder, "memory.limit_in_bytes", "memory.usage_in_bytes", "\ntotal_inactive_file");
+    return memory_left(folder, "memory.limit_in_bytes", "memory.usage_in_bytes",
+                       "\ntotal_inactive_file");
 }
 
 static uint64_t memory_v2(const char *folder) {
@@ -97,8 +104,8 @@ static uint64_t cpus_v2(const char *folder) {
     return (quota - 1) / period + 1;
 }
 
-/* The least that the group at root/path or one above it allows. A container may see a path of its host
- * here that it has no folder for: then only the root answers. */
+/* The least that the group at root/path or one above it allows. A container may see a path of its
+ * host here that it has no folder for: then only the root answers. */
 static uint64_t least_above(const char *root, char *path, group_fn *allows) {
     uint64_t least = UINT64_MAX;
     char folder[1100];
@@ -111,7 +118,8 @@ static uint64_t least_above(const char *root, char *path, group_fn *allows) {
     return least;
 }
 
-/* Over the groups of this process. Lines of the file: "ID:CONTROLLERS:PATH"; version 2 is "0::PATH". */
+/* Over the groups of this process. Lines of the file: "ID:CONTROLLERS:PATH"; version 2 is
+ * "0::PATH". */
 static uint64_t least_of_groups(const char *controller, group_fn *v1, group_fn *v2) {
     char text[8192], root[64], list[256], wanted[32], *next = text;
     uint64_t least = UINT64_MAX;
@@ -124,7 +132,8 @@ static uint64_t least_of_groups(const char *controller, group_fn *v1, group_fn *
         snprintf(list, sizeof list, ",%s,", controllers);
         bool is_v2 = !*controllers;
         if (!is_v2 && !strstr(list, wanted)) continue;
-        snprintf(root, sizeof root, "/sys/fs/cgroup%s%s", is_v2 ? "" : "/", is_v2 ? "" : controller);
+        snprintf(root, sizeof root, "/sys/fs/cgroup%s%s", is_v2 ? "" : "/",
+                 is_v2 ? "" : controller);
         uint64_t here = least_above(root, line, is_v2 ? v2 : v1);
         if (here < least) least = here;
     }
@@ -133,7 +142,8 @@ static uint64_t least_of_groups(const char *controller, group_fn *v1, group_fn *
 
 uint64_t rw_os_memory_available(void) {
     uint64_t kib, group = least_of_groups("memory", memory_v1, memory_v2);
-    if (!file_number("/proc", "meminfo", "MemAvailable", &kib)) return group == UINT64_MAX ? 0 : group;
+    if (!file_number("/proc", "meminfo", "MemAvailable", &kib))
+        return group == UINT64_MAX ? 0 : group;
     return kib * 1024 < group ? kib * 1024 : group;
 }
 

@@ -1,7 +1,7 @@
 /* file.c - bytes of a file, and the table that readers fill.
  *
- * A file is mapped read-only (or read whole). All header bytes are taken through rw_reader, which fails with
- * the offset where they ended. The table checks names; sizes are the readers' duty. */
+ * A file is mapped read-only (or read whole). All header bytes are taken through rw_reader, which
+ * fails with the offset where they ended. The table checks names; sizes are the readers' duty. */
 #include "file.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +24,8 @@ static rwkv_status read_all(rw_file *f, int fd, rwkv_error *err) {
         if (n <= 0) {
             rw_free(data);
             if (n < 0) return rw_fail_errno(err, RWKV_E_IO, f->path, errno, "cannot read");
-            return rw_fail_at(err, RWKV_E_IO, f->path, got, "the file became shorter while it was read");
+            return rw_fail_at(err, RWKV_E_IO, f->path, got,
+                              "the file became shorter while it was read");
         }
         got += (uint64_t)n;
     }
@@ -48,9 +49,10 @@ rwkv_status rw_file_open(rw_file **out, const char *path, bool no_mmap, rwkv_err
     }
     if (!S_ISREG(sb.st_mode)) {
         st = rw_fail_at(err, RWKV_E_IO, path, RWKV_NO_OFFSET, "not a regular file; found %s",
-                        S_ISDIR(sb.st_mode)    ? "a folder"
-                        : S_ISFIFO(sb.st_mode) ? "a pipe"
-                        : S_ISCHR(sb.st_mode) || S_ISBLK(sb.st_mode) ? "a device" : "a special file");
+                        S_ISDIR(sb.st_mode)                          ? "a folder"
+                        : S_ISFIFO(sb.st_mode)                       ? "a pipe"
+                        : S_ISCHR(sb.st_mode) || S_ISBLK(sb.st_mode) ? "a device"
+                                                                     : "a special file");
         goto out;
     }
     f->size = (uint64_t)sb.st_size;
@@ -80,8 +82,10 @@ out:
 
 void rw_file_close(rw_file *f) {
     if (!f) return;
-    if (f->mapped) munmap((void *)(uintptr_t)f->data, f->size);
-    else rw_free((void *)(uintptr_t)f->data);
+    if (f->mapped)
+        munmap((void *)(uintptr_t)f->data, f->size);
+    else
+        rw_free((void *)(uintptr_t)f->data);
     rw_free(f->path);
     rw_free(f);
 }
@@ -103,10 +107,12 @@ rw_reader rw_reader_at(const rw_file *f, uint64_t pos, uint64_t end) {
     return (rw_reader){f->path, f->data, pos < end ? pos : end, end};
 }
 
-rwkv_status rw_read_bytes(rw_reader *r, uint64_t n, const uint8_t **out, const char *what, rwkv_error *err) {
+rwkv_status rw_read_bytes(rw_reader *r, uint64_t n, const uint8_t **out, const char *what,
+                          rwkv_error *err) {
     if (n > rw_reader_left(r))
-        return rw_fail_at(err, RWKV_E_FORMAT, r->path, r->pos, "%s: the file ends; found %llu bytes; expected %llu",
-                          what, (unsigned long long)rw_reader_left(r), (unsigned long long)n);
+        return rw_fail_at(err, RWKV_E_FORMAT, r->path, r->pos,
+                          "%s: the file ends; found %llu bytes; expected %llu", what,
+                          (unsigned long long)rw_reader_left(r), (unsigned long long)n);
     *out = n ? r->data + r->pos : r->data;
     r->pos += n;
     return RWKV_OK;
@@ -140,7 +146,8 @@ rwkv_status rw_read_u64(rw_reader *r, uint64_t *out, const char *what, rwkv_erro
     return RWKV_OK;
 }
 
-rwkv_status (rw_read_fail)(const rw_reader *r, uint64_t offset, rwkv_error *err, const char *fmt, ...) {
+rwkv_status (rw_read_fail)(const rw_reader *r, uint64_t offset, rwkv_error *err, const char *fmt,
+                          ...) {
     char text[768];
     va_list ap;
     va_start(ap, fmt);
@@ -151,17 +158,19 @@ rwkv_status (rw_read_fail)(const rw_reader *r, uint64_t offset, rwkv_error *err,
 
 /* ---------------------------------------------------------------- table */
 
-static rwkv_status check_name(const rw_table *t, uint64_t offset, const char *what, const char *s, size_t len,
-                              rwkv_error *err) {
+static rwkv_status check_name(const rw_table *t, uint64_t offset, const char *what, const char *s,
+                              size_t len, rwkv_error *err) {
     if (len == 0 || len > RW_MAX_NAME)
-        return rw_fail_at(err, RWKV_E_FORMAT, t->path, offset, "%s: found %zu bytes; expected 1..%u", what, len,
-                          RW_MAX_NAME);
+        return rw_fail_at(err, RWKV_E_FORMAT, t->path, offset,
+                          "%s: found %zu bytes; expected 1..%u", what, len, RW_MAX_NAME);
     if (memchr(s, 0, len))
-        return rw_fail_at(err, RWKV_E_FORMAT, t->path, offset, "%s: found a zero byte; expected text", what);
+        return rw_fail_at(err, RWKV_E_FORMAT, t->path, offset,
+                          "%s: found a zero byte; expected text", what);
     return RWKV_OK;
 }
 
-/* The array with room for one more than n items (it doubles at powers of two); NULL: out of memory. */
+/* The array with room for one more than n items (it doubles at powers of two); NULL: out of memory.
+ */
 static void *room_for_one(void *items, size_t n, size_t size) {
     if (n & (n - 1)) return items;
     return rw_realloc(items, n ? 2 * n : 1, size);
@@ -170,7 +179,8 @@ static void *room_for_one(void *items, size_t n, size_t size) {
 rwkv_status rw_table_add(rw_table *t, const rw_tensor *tensor, size_t name_len, rwkv_error *err) {
     RW_TRY(check_name(t, tensor->offset, "tensor name", tensor->name, name_len, err));
     if (t->n_tensors == RW_MAX_TENSORS)
-        return rw_fail_at(err, RWKV_E_FORMAT, t->path, tensor->offset, "more than %u tensors", RW_MAX_TENSORS);
+        return rw_fail_at(err, RWKV_E_FORMAT, t->path, tensor->offset, "more than %u tensors",
+                          RW_MAX_TENSORS);
     char *name = rw_arena_strndup(&t->arena, tensor->name, name_len);
     rw_tensor *tensors = room_for_one(t->tensors, t->n_tensors, sizeof *tensors);
     if (tensors) t->tensors = tensors;
@@ -189,7 +199,8 @@ rwkv_status rw_table_add(rw_table *t, const rw_tensor *tensor, size_t name_len, 
 rwkv_status rw_table_add_meta(rw_table *t, const rw_meta *meta, size_t key_len, rwkv_error *err) {
     RW_TRY(check_name(t, meta->offset, "metadata key", meta->key, key_len, err));
     if (t->n_meta == RW_MAX_META)
-        return rw_fail_at(err, RWKV_E_FORMAT, t->path, meta->offset, "more than %u metadata keys", RW_MAX_META);
+        return rw_fail_at(err, RWKV_E_FORMAT, t->path, meta->offset, "more than %u metadata keys",
+                          RW_MAX_META);
     char *key = rw_arena_strndup(&t->arena, meta->key, key_len);
     rw_meta *all = room_for_one(t->meta, t->n_meta, sizeof *all);
     if (all) t->meta = all;
@@ -197,7 +208,8 @@ rwkv_status rw_table_add_meta(rw_table *t, const rw_meta *meta, size_t key_len, 
     if (!key || !all || !rw_map_put(&t->by_key, key, key_len, t->n_meta, &existing))
         return rw_nomem(err, sizeof *all);
     if (existing != SIZE_MAX)
-        return rw_fail_at(err, RWKV_E_FORMAT, t->path, meta->offset, "key %s occurs twice; the first is at %llu", key,
+        return rw_fail_at(err, RWKV_E_FORMAT, t->path, meta->offset,
+                          "key %s occurs twice; the first is at %llu", key,
                           (unsigned long long)t->meta[existing].offset);
     t->meta[t->n_meta] = *meta;
     t->meta[t->n_meta++].key = key;
@@ -215,43 +227,55 @@ const rw_meta *rw_meta_find(const rw_table *t, const char *key) {
 }
 
 /* *meta NULL: absent, which is an error unless the caller asks whether it was found. */
-static rwkv_status look(const rw_table *t, const char *key, const rw_meta **meta, bool *found, rwkv_error *err) {
+static rwkv_status look(const rw_table *t, const char *key, const rw_meta **meta, bool *found,
+                        rwkv_error *err) {
     *meta = rw_meta_find(t, key);
     if (found) *found = *meta != NULL;
     if (*meta || found) return RWKV_OK;
     return rw_fail_at(err, RWKV_E_FORMAT, t->path, RWKV_NO_OFFSET, "key %s is missing", key);
 }
 
-static rwkv_status wrong_kind(const rw_table *t, const rw_meta *m, const char *expected, rwkv_error *err) {
-    static const char *const kinds[] = {"an unsigned integer", "a signed integer", "a number", "a boolean",
-                                        "a string", "an array of strings", "an array of numbers"};
-    return rw_fail_at(err, RWKV_E_FORMAT, t->path, m->offset, "key %s: found %s; expected %s", m->key,
-                      kinds[m->kind], expected);
+static rwkv_status wrong_kind(const rw_table *t, const rw_meta *m, const char *expected,
+                              rwkv_error *err) {
+    static const char *const kinds[] = {
+        "an unsigned integer", "a signed integer",   "a number", "a boolean", "a string",
+        "an array of strings", "an array of numbers"};
+    return rw_fail_at(err, RWKV_E_FORMAT, t->path, m->offset, "key %s: found %s; expected %s",
+                      m->key, kinds[m->kind], expected);
 }
 
-rwkv_status rw_meta_u64(const rw_table *t, const char *key, uint64_t *out, bool *found, rwkv_error *err) {
-    const rw_meta *m;
-    RW_TRY(look(t, key, &m, found, err));
-    if (!m) return RWKV_OK;
-    if (m->kind == RW_META_I64 && m->v.i >= 0) *out = (uint64_t)m->v.i;
-    else if (m->kind == RW_META_U64) *out = m->v.u;
-    else return wrong_kind(t, m, "an unsigned integer", err);
-    return RWKV_OK;
-}
-
-rwkv_status rw_meta_f64(const rw_table *t, const char *key, double *out, bool *found, rwkv_error *err) {
-    const rw_meta *m;
-    RW_TRY(look(t, key, &m, found, err));
-    if (!m) return RWKV_OK;
-    if (m->kind == RW_META_F64) *out = m->v.f;
-    else if (m->kind == RW_META_U64) *out = (double)m->v.u;
-    else if (m->kind == RW_META_I64) *out = (double)m->v.i;
-    else return wrong_kind(t, m, "a number", err);
-    return RWKV_OK;
-}
-
-rwkv_status rw_meta_str(const rw_table *t, const char *key, const char **s, size_t *len, bool *found,
+rwkv_status rw_meta_u64(const rw_table *t, const char *key, uint64_t *out, bool *found,
                         rwkv_error *err) {
+    const rw_meta *m;
+    RW_TRY(look(t, key, &m, found, err));
+    if (!m) return RWKV_OK;
+    if (m->kind == RW_META_I64 && m->v.i >= 0)
+        *out = (uint64_t)m->v.i;
+    else if (m->kind == RW_META_U64)
+        *out = m->v.u;
+    else
+        return wrong_kind(t, m, "an unsigned integer", err);
+    return RWKV_OK;
+}
+
+rwkv_status rw_meta_f64(const rw_table *t, const char *key, double *out, bool *found,
+                        rwkv_error *err) {
+    const rw_meta *m;
+    RW_TRY(look(t, key, &m, found, err));
+    if (!m) return RWKV_OK;
+    if (m->kind == RW_META_F64)
+        *out = m->v.f;
+    else if (m->kind == RW_META_U64)
+        *out = (double)m->v.u;
+    else if (m->kind == RW_META_I64)
+        *out = (double)m->v.i;
+    else
+        return wrong_kind(t, m, "a number", err);
+    return RWKV_OK;
+}
+
+rwkv_status rw_meta_str(const rw_table *t, const char *key, const char **s, size_t *len,
+                        bool *found, rwkv_error *err) {
     const rw_meta *m;
     RW_TRY(look(t, key, &m, found, err));
     if (!m) return RWKV_OK;

@@ -1,11 +1,11 @@
 /* file.h - from a path to one table of tensors, whatever the container.
  *
- *     path -> rw_file (mapped bytes) -> rw_reader (bounded cursor) -> one reader per format -> rw_table
+ *     path -> rw_file (mapped bytes) -> rw_reader (bounded cursor) -> a format's reader -> rw_table
  *
  * The table holds what the file says, under the file's own names; model/names.c gives it meaning.
- * Everything in it has been checked: every tensor's bytes lie inside the file and have the size that
- * type and shape demand, names are unique, NUL-free and <= 255 bytes. Data of all tensors is contiguous,
- * row-major (the .pth reader copies views that are not, within a budget).
+ * Everything in it has been checked: every tensor's bytes lie inside the file and have the size
+ * that type and shape demand, names are unique, NUL-free and <= 255 bytes. Data of all tensors is
+ * contiguous, row-major (the .pth reader copies views that are not, within a budget).
  *
  * Every byte of a file is hostile: only rw_reader reads headers; numbers from the file go through
  * rw_mul/rw_add; a count is compared with the bytes left before anything is allocated for it. */
@@ -35,10 +35,12 @@ typedef struct rw_reader {
     uint64_t pos, end;
 } rw_reader;
 
-rw_reader rw_reader_at(const rw_file *f, uint64_t pos, uint64_t end); /* end is clamped to the size */
+/* end is clamped to the size */
+rw_reader rw_reader_at(const rw_file *f, uint64_t pos, uint64_t end);
 static inline uint64_t rw_reader_left(const rw_reader *r) { return r->end - r->pos; }
 /* Fail with "path:offset: <what>: file ends; found N bytes; expected M" when too few are left. */
-rwkv_status rw_read_bytes(rw_reader *r, uint64_t n, const uint8_t **out, const char *what, rwkv_error *err);
+rwkv_status rw_read_bytes(rw_reader *r, uint64_t n, const uint8_t **out, const char *what,
+                          rwkv_error *err);
 rwkv_status rw_read_u8(rw_reader *r, uint8_t *out, const char *what, rwkv_error *err);
 rwkv_status rw_read_u16(rw_reader *r, uint16_t *out, const char *what, rwkv_error *err);
 rwkv_status rw_read_u32(rw_reader *r, uint32_t *out, const char *what, rwkv_error *err);
@@ -51,7 +53,8 @@ rwkv_status rw_read_fail(const rw_reader *r, uint64_t offset, rwkv_error *err, c
 /* ---- the table */
 typedef enum rw_container { RW_PTH, RW_PTH_LEGACY, RW_SAFETENSORS, RW_GGUF, RW_GGMF } rw_container;
 
-#define RW_MAX_DIMS 5 /* v6's fused mixes in GGUF are (5,1,1,D); PyTorch files may hold more: refused */
+/* v6's fused mixes in GGUF are (5,1,1,D); PyTorch files may hold more: refused. */
+#define RW_MAX_DIMS 5
 
 typedef struct rw_tensor {
     const char *name;        /* NUL-terminated, in the table's arena */
@@ -79,7 +82,7 @@ typedef struct rw_meta {
         uint64_t u;          /* U64, BOOL */
         int64_t i;
         double f;
-        struct { const char *s; size_t len; } str;         /* not NUL-terminated, in the mapped file or arena */
+        struct { const char *s; size_t len; } str; /* no NUL behind; in the mapped file or arena */
         struct { const char *const *s; const uint32_t *len; size_t n; } strs;
         struct { const uint8_t *data; uint32_t gguf_type; size_t n; } nums;
     } v;
@@ -110,10 +113,12 @@ const char *rw_container_name(rw_container c); /* "pth", "pth (legacy)", ... */
 
 /* Typed getters. Absent: *found = false (found may be NULL: then absence is RWKV_E_FORMAT).
  * Wrong type is RWKV_E_FORMAT: "key X: found string; expected an unsigned integer". */
-rwkv_status rw_meta_u64(const rw_table *t, const char *key, uint64_t *out, bool *found, rwkv_error *err);
-rwkv_status rw_meta_f64(const rw_table *t, const char *key, double *out, bool *found, rwkv_error *err);
-rwkv_status rw_meta_str(const rw_table *t, const char *key, const char **s, size_t *len, bool *found,
+rwkv_status rw_meta_u64(const rw_table *t, const char *key, uint64_t *out, bool *found,
                         rwkv_error *err);
+rwkv_status rw_meta_f64(const rw_table *t, const char *key, double *out, bool *found,
+                        rwkv_error *err);
+rwkv_status rw_meta_str(const rw_table *t, const char *key, const char **s, size_t *len,
+                        bool *found, rwkv_error *err);
 const rw_meta *rw_meta_find(const rw_table *t, const char *key);
 
 /* ---- for the readers: fill the table. Both refuse duplicates (F6) and bad names (F10). */
@@ -122,7 +127,7 @@ rwkv_status rw_table_add_meta(rw_table *t, const rw_meta *meta, size_t key_len, 
 
 rwkv_status rw_read_pth(rw_table *t, const rw_file *f, rwkv_error *err);
 rwkv_status rw_read_pth_legacy(rw_table *t, const rw_file *f, rwkv_error *err);
-rwkv_status rw_read_safetensors(rw_table *t, const rw_file *f, rwkv_error *err); /* one file, tensors only */
+rwkv_status rw_read_safetensors(rw_table *t, const rw_file *f, rwkv_error *err); /* one file */
 rwkv_status rw_read_gguf(rw_table *t, const rw_file *f, rwkv_error *err);
 rwkv_status rw_read_ggmf(rw_table *t, const rw_file *f, rwkv_error *err);
 

@@ -1,5 +1,5 @@
-/* open.c - decides by content which reader a file goes to, and gathers a model that lies in a folder: one
- * safetensors file or its shards, with config.json beside. */
+/* open.c - decides by content which reader a file goes to, and gathers a model that lies in a
+ * folder: one safetensors file or its shards, with config.json beside. */
 #include "file.h"
 #include "../base/json.h"
 #include <stdio.h>
@@ -40,7 +40,7 @@ static const char *looks_like(const rw_file *f) {
         {"7z\xbc\xaf", 4, "a 7z archive"},
         {"\x89HDF", 4, "an HDF5 file"},
         {"\x93NUMPY", 6, "a NumPy array"},
-        {"\x7f" "ELF", 4, "a program"},
+        {"\177ELF", 4, "a program"},
         {"version https://git-lfs", 23, "a Git LFS pointer, not the file itself"},
         {"<!DOCTYPE", 9, "a web page"},
         {"<html", 5, "a web page"},
@@ -48,7 +48,8 @@ static const char *looks_like(const rw_file *f) {
     };
     if (f->size == 0) return "an empty file";
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (f->size >= known[i].len && memcmp(f->data, known[i].magic, known[i].len) == 0) return known[i].what;
+        if (f->size >= known[i].len && memcmp(f->data, known[i].magic, known[i].len) == 0)
+            return known[i].what;
     return "no known kind of file";
 }
 
@@ -75,7 +76,8 @@ static rwkv_status sniff(const rw_file *f, rw_container *kind, read_fn **reader,
             return RWKV_OK;
         }
     return rw_fail_at(err, RWKV_E_FORMAT, f->path, 0,
-                      "not a model: found %s; expected a .pth, .safetensors, GGUF or rwkv.cpp file", looks_like(f));
+                      "not a model: found %s; expected a .pth, .safetensors, GGUF or rwkv.cpp file",
+                      looks_like(f));
 }
 
 static rwkv_status add_file(rw_table *t, const char *path, bool no_mmap, rwkv_error *err) {
@@ -111,10 +113,12 @@ static rwkv_status add_config(rw_table *t, const rw_file *f, rwkv_error *err) {
     for (;;) {
         RW_GOTO(rw_json_next(&j, &ev, err));
         if (ev.kind == RW_JSON_CLOSE) break;
-        int n = snprintf(key, sizeof key, "config.%.*s", (int)(ev.len < 200 ? ev.len : 200), ev.text);
+        int kept = ev.len < 200 ? (int)ev.len : 200;
+        int n = snprintf(key, sizeof key, "config.%.*s", kept, ev.text);
         RW_GOTO(rw_json_next(&j, &ev, err));
         RW_GOTO(rw_json_drop(&j, &ev, err));
-        if (ev.kind == RW_JSON_OBJECT || ev.kind == RW_JSON_ARRAY || ev.kind == RW_JSON_NULL) continue;
+        if (ev.kind == RW_JSON_OBJECT || ev.kind == RW_JSON_ARRAY || ev.kind == RW_JSON_NULL)
+            continue;
         rw_meta m = {.key = key, .offset = ev.pos};
         if (ev.kind == RW_JSON_STRING) {
             m.kind = RW_META_STRING;
@@ -139,7 +143,8 @@ out:
 }
 
 /* config.json is optional; one that is there must be right. */
-static rwkv_status read_config(rw_table *t, const char *folder, size_t len, bool no_mmap, rwkv_error *err) {
+static rwkv_status read_config(rw_table *t, const char *folder, size_t len, bool no_mmap,
+                               rwkv_error *err) {
     struct stat sb;
     char *path = join(&t->arena, folder, len, "config.json");
     if (!path) return rw_nomem(err, len);
@@ -152,19 +157,20 @@ static rwkv_status read_config(rw_table *t, const char *folder, size_t len, bool
 }
 
 /* Reads the shard at its first mention. */
-static rwkv_status add_shard(rw_table *t, rw_map *seen, const char *folder, size_t len, const char *name,
-                             size_t name_len, bool no_mmap, rwkv_error *err) {
+static rwkv_status add_shard(rw_table *t, rw_map *seen, const char *folder, size_t len,
+                             const char *name, size_t name_len, bool no_mmap, rwkv_error *err) {
     size_t known;
     char *copy = rw_arena_strndup(&t->arena, name, name_len);
     char *path = copy ? join(&t->arena, folder, len, copy) : NULL;
-    if (!path || !rw_map_put(seen, copy, name_len, t->n_files, &known)) return rw_nomem(err, len + name_len);
+    if (!path || !rw_map_put(seen, copy, name_len, t->n_files, &known))
+        return rw_nomem(err, len + name_len);
     RW_TRY(add_file(t, path, no_mmap, err));
     return rw_read_safetensors(t, t->files[t->n_files - 1], err);
 }
 
 /* {"tensor": "shard", ...}: every tensor must be in its shard, and there must be no others. */
-static rwkv_status read_weight_map(rw_table *t, rw_json *j, rw_map *seen, const char *folder, size_t len,
-                                   bool no_mmap, rwkv_error *err) {
+static rwkv_status read_weight_map(rw_table *t, rw_json *j, rw_map *seen, const char *folder,
+                                   size_t len, bool no_mmap, rwkv_error *err) {
     rw_json_event ev;
     size_t n = 0;
     RW_TRY(rw_json_next(j, &ev, err));
@@ -174,11 +180,12 @@ static rwkv_status read_weight_map(rw_table *t, rw_json *j, rw_map *seen, const 
         if (ev.kind == RW_JSON_CLOSE) break;
         char tensor[RW_MAX_NAME + 1];
         size_t tensor_len = ev.len, at = ev.pos;
-        if (tensor_len > RW_MAX_NAME) return rw_json_fail(j, &ev, "tensor name", "at most 255 bytes", err);
+        if (tensor_len > RW_MAX_NAME)
+            return rw_json_fail(j, &ev, "tensor name", "at most 255 bytes", err);
         memcpy(tensor, ev.text, tensor_len);
         RW_TRY(rw_json_next(j, &ev, err));
-        if (ev.kind != RW_JSON_STRING || ev.len == 0 || ev.len > RW_MAX_NAME || memchr(ev.text, '/', ev.len) ||
-            memchr(ev.text, 0, ev.len))
+        if (ev.kind != RW_JSON_STRING || ev.len == 0 || ev.len > RW_MAX_NAME ||
+            memchr(ev.text, '/', ev.len) || memchr(ev.text, 0, ev.len))
             return rw_json_fail(j, &ev, "shard", "the name of a file in this folder", err);
         size_t shard = rw_map_get(seen, ev.text, ev.len);
         if (shard == SIZE_MAX) {
@@ -187,17 +194,18 @@ static rwkv_status read_weight_map(rw_table *t, rw_json *j, rw_map *seen, const 
         }
         size_t i = rw_map_get(&t->by_name, tensor, tensor_len);
         if (i == SIZE_MAX || t->tensors[i].file != t->files[shard])
-            return rw_fail_at(err, RWKV_E_FORMAT, j->path, at, "tensor %.*s is not in %.*s, where the index has it",
-                              (int)tensor_len, tensor, (int)ev.len, ev.text);
+            return rw_fail_at(err, RWKV_E_FORMAT, j->path, at,
+                              "tensor %.*s is not in %.*s, where the index has it", (int)tensor_len,
+                              tensor, (int)ev.len, ev.text);
     }
     if (n != t->n_tensors)
-        return rw_fail_at(err, RWKV_E_FORMAT, j->path, ev.pos, "weight_map names %zu tensors; the files hold %zu", n,
-                          t->n_tensors);
+        return rw_fail_at(err, RWKV_E_FORMAT, j->path, ev.pos,
+                          "weight_map names %zu tensors; the files hold %zu", n, t->n_tensors);
     return RWKV_OK;
 }
 
-static rwkv_status add_shards(rw_table *t, const rw_file *index, const char *folder, size_t len, bool no_mmap,
-                              rwkv_error *err) {
+static rwkv_status add_shards(rw_table *t, const rw_file *index, const char *folder, size_t len,
+                              bool no_mmap, rwkv_error *err) {
     rwkv_status st = RWKV_OK;
     rw_json j;
     rw_json_event ev;
@@ -210,11 +218,13 @@ static rwkv_status add_shards(rw_table *t, const rw_file *index, const char *fol
         if (ev.kind == RW_JSON_CLOSE) break;
         if (ev.len == 10 && memcmp(ev.text, "weight_map", 10) == 0)
             RW_GOTO(read_weight_map(t, &j, &seen, folder, len, no_mmap, err));
-        else RW_GOTO(rw_json_skip(&j, err));
+        else
+            RW_GOTO(rw_json_skip(&j, err));
     }
     RW_GOTO(rw_json_next(&j, &ev, err));
     if (t->n_files == 0)
-        st = rw_fail_at(err, RWKV_E_FORMAT, index->path, RWKV_NO_OFFSET, "the index names no file (weight_map)");
+        st = rw_fail_at(err, RWKV_E_FORMAT, index->path, RWKV_NO_OFFSET,
+                        "the index names no file (weight_map)");
 out:
     rw_map_free(&seen);
     rw_json_free(&j);
@@ -263,8 +273,10 @@ rwkv_status rw_table_open(rw_table **out, const char *path, bool no_mmap, rwkv_e
     if (!t) return rw_nomem(err, sizeof *t);
     t->path = rw_arena_strndup(&t->arena, path, strlen(path));
     if (!t->path) RW_GOTO(rw_nomem(err, strlen(path)));
-    if (stat(path, &sb) == 0 && S_ISDIR(sb.st_mode)) RW_GOTO(open_folder(t, path, no_mmap, err));
-    else RW_GOTO(open_file(t, path, no_mmap, err));
+    if (stat(path, &sb) == 0 && S_ISDIR(sb.st_mode))
+        RW_GOTO(open_folder(t, path, no_mmap, err));
+    else
+        RW_GOTO(open_file(t, path, no_mmap, err));
     *out = t;
     return RWKV_OK;
 out:

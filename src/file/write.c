@@ -1,11 +1,12 @@
 /* write.c - files that appear whole or not at all.
  *
- * Order of system calls: create the temporary file (O_EXCL, in the destination's folder), write*, fsync,
- * close, rename, fsync of the folder. Whatever fails before the rename leaves the destination as it was.
- * All names are relative to the open folder, so that a folder that moves takes both along.
+ * Order of system calls: create the temporary file (O_EXCL, in the destination's folder), write*,
+ * fsync, close, rename, fsync of the folder. Whatever fails before the rename leaves the
+ * destination as it was. All names are relative to the open folder, so that a folder that moves
+ * takes both along.
  *
- * A writer holds a lock on its temporary file. One that nobody locks was left by a process that died;
- * unlike a process number, a lock is never taken over by somebody else. */
+ * A writer holds a lock on its temporary file. One that nobody locks was left by a process that
+ * died; unlike a process number, a lock is never taken over by somebody else. */
 #include "write.h"
 #include "file.h"
 #include <dirent.h>
@@ -17,7 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BUFFER = 1 << 20, NAME_KEPT = 200 }; /* of a long name, so that the temporary one fits 255 bytes */
+enum { BUFFER = 1 << 20 };
+enum { NAME_KEPT = 200 }; /* bytes of a long name, so that the temporary one fits 255 */
 #define TMP_MARK ".rwkv-tmp-"
 
 struct rw_writer {
@@ -26,9 +28,9 @@ struct rw_writer {
     char temp[256];   /* "": no temporary file */
     int folder, fd;
     uint64_t pos, flushed, expected;
-    bool failed;      /* bytes are missing: commit must refuse */
+    bool failed; /* bytes are missing: commit must refuse */
     size_t held;
-    uint8_t *buffer;  /* [BUFFER] */
+    uint8_t *buffer; /* [BUFFER] */
 };
 
 /* What may be left of a writer at any stage; the temporary file goes too. */
@@ -47,14 +49,18 @@ static rwkv_status fail(const rw_writer *w, const char *what, rwkv_error *err) {
 }
 
 /* An existing destination must be a regular file; *mode becomes its permissions, which are kept. */
-static rwkv_status check_destination(const char *path, const char *not_this, mode_t *mode, rwkv_error *err) {
+static rwkv_status check_destination(const char *path, const char *not_this, mode_t *mode,
+                                     rwkv_error *err) {
     struct stat to, from;
     if (stat(path, &to) != 0) return RWKV_OK;
     if (!S_ISREG(to.st_mode))
-        return rw_fail_at(err, RWKV_E_IO, path, RWKV_NO_OFFSET, "cannot write; found %s; expected a regular file",
+        return rw_fail_at(err, RWKV_E_IO, path, RWKV_NO_OFFSET,
+                          "cannot write; found %s; expected a regular file",
                           S_ISDIR(to.st_mode) ? "a folder" : "a device or pipe");
-    if (not_this && stat(not_this, &from) == 0 && from.st_dev == to.st_dev && from.st_ino == to.st_ino)
-        return rw_fail_at(err, RWKV_E_ARG, path, RWKV_NO_OFFSET, "input and output are the same file");
+    if (not_this && stat(not_this, &from) == 0 && from.st_dev == to.st_dev &&
+        from.st_ino == to.st_ino)
+        return rw_fail_at(err, RWKV_E_ARG, path, RWKV_NO_OFFSET,
+                          "input and output are the same file");
     *mode = to.st_mode & 0777;
     return RWKV_OK;
 }
@@ -62,13 +68,16 @@ static rwkv_status check_destination(const char *path, const char *not_this, mod
 static rwkv_status open_folder(rw_writer *w, rwkv_error *err) {
     char *slash = strrchr(w->path, '/');
     w->name = slash ? slash + 1 : w->path;
-    if (!*w->name) return rw_fail_at(err, RWKV_E_IO, w->path, RWKV_NO_OFFSET, "cannot write; the name is empty");
+    if (!*w->name)
+        return rw_fail_at(err, RWKV_E_IO, w->path, RWKV_NO_OFFSET,
+                          "cannot write; the name is empty");
     const char *folder = !slash ? "." : slash == w->path ? "/" : w->path;
     if (slash) *slash = 0; /* for the call only */
     w->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int why = errno;
     if (slash) *slash = '/';
-    if (w->folder < 0) return rw_fail_errno(err, RWKV_E_IO, w->path, why, "cannot write into this folder");
+    if (w->folder < 0)
+        return rw_fail_errno(err, RWKV_E_IO, w->path, why, "cannot write into this folder");
     return RWKV_OK;
 }
 
@@ -99,8 +108,8 @@ static void clean_stale(const rw_writer *w, const char *prefix) {
     closedir(d);
 }
 
-/* Creates and locks the temporary file. Between the two, another writer may have taken it for a dead one's:
- * then it has no link any more, and the next number is tried. */
+/* Creates and locks the temporary file. Between the two, another writer may have taken it for a
+ * dead one's: then it has no link any more, and the next number is tried. */
 static rwkv_status create_temp(rw_writer *w, mode_t mode, rwkv_error *err) {
     char prefix[NAME_KEPT + sizeof TMP_MARK + 1];
     snprintf(prefix, sizeof prefix, ".%.*s" TMP_MARK, NAME_KEPT, w->name);
@@ -108,7 +117,8 @@ static rwkv_status create_temp(rw_writer *w, mode_t mode, rwkv_error *err) {
     for (unsigned n = 0; n < 1000; n++) {
         struct stat sb;
         snprintf(w->temp, sizeof w->temp, "%s%ld-%u", prefix, (long)getpid(), n);
-        w->fd = openat(w->folder, w->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode ? mode : 0644);
+        w->fd =
+            openat(w->folder, w->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode ? mode : 0644);
         if (w->fd < 0) {
             w->temp[0] = 0;
             if (errno != EEXIST) break;
@@ -119,7 +129,8 @@ static rwkv_status create_temp(rw_writer *w, mode_t mode, rwkv_error *err) {
             continue;
         }
         if (fstat(w->fd, &sb) == 0 && sb.st_nlink > 0) {
-            return !mode || fchmod(w->fd, mode) == 0 ? RWKV_OK : fail(w, "cannot set the permissions", err);
+            if (!mode || fchmod(w->fd, mode) == 0) return RWKV_OK;
+            return fail(w, "cannot set the permissions", err);
         }
         close(w->fd);
     }
@@ -127,7 +138,8 @@ static rwkv_status create_temp(rw_writer *w, mode_t mode, rwkv_error *err) {
     return fail(w, "cannot create a temporary file beside it", err);
 }
 
-rwkv_status rw_writer_begin(rw_writer **out, const char *path, const char *not_this, rwkv_error *err) {
+rwkv_status rw_writer_begin(rw_writer **out, const char *path, const char *not_this,
+                            rwkv_error *err) {
     mode_t mode = 0; /* none: a new file */
     RW_TRY(check_destination(path, not_this, &mode, err));
     rwkv_status st = RWKV_OK;
@@ -149,7 +161,8 @@ out:
 }
 
 /* at < 0: behind what was written. */
-static rwkv_status write_all(rw_writer *w, const uint8_t *p, size_t n, int64_t at, rwkv_error *err) {
+static rwkv_status write_all(rw_writer *w, const uint8_t *p, size_t n, int64_t at,
+                             rwkv_error *err) {
     while (n > 0) {
         ssize_t k = at < 0 ? write(w->fd, p, n) : pwrite(w->fd, p, n, (off_t)at);
         if (k < 0 && errno == EINTR) continue;
@@ -157,21 +170,25 @@ static rwkv_status write_all(rw_writer *w, const uint8_t *p, size_t n, int64_t a
             char what[96];
             if (k == 0) errno = ENOSPC;
             w->failed = true;
-            snprintf(what, sizeof what, "cannot write; wrote %llu of %llu bytes", (unsigned long long)w->flushed,
+            snprintf(what, sizeof what, "cannot write; wrote %llu of %llu bytes",
+                     (unsigned long long)w->flushed,
                      (unsigned long long)(w->expected ? w->expected : w->pos));
             return fail(w, what, err);
         }
         p += k;
         n -= (size_t)k;
-        if (at < 0) w->flushed += (uint64_t)k;
-        else at += k;
+        if (at < 0)
+            w->flushed += (uint64_t)k;
+        else
+            at += k;
     }
     return RWKV_OK;
 }
 
 static rwkv_status flush(rw_writer *w, rwkv_error *err) {
     if (w->failed)
-        return rw_fail_at(err, RWKV_E_IO, w->path, RWKV_NO_OFFSET, "cannot write; an earlier write failed");
+        return rw_fail_at(err, RWKV_E_IO, w->path, RWKV_NO_OFFSET,
+                          "cannot write; an earlier write failed");
     size_t n = w->held;
     w->held = 0;
     return write_all(w, w->buffer, n, -1, err);
@@ -186,7 +203,8 @@ rwkv_status rw_writer_add(rw_writer *w, const void *data, size_t n, rwkv_error *
     return RWKV_OK;
 }
 
-rwkv_status rw_writer_patch(rw_writer *w, uint64_t offset, const void *data, size_t n, rwkv_error *err) {
+rwkv_status rw_writer_patch(rw_writer *w, uint64_t offset, const void *data, size_t n,
+                            rwkv_error *err) {
     if (offset > w->pos || n > w->pos - offset)
         return rw_fail(err, RWKV_E_ARG, "patch of %zu bytes at %llu; expected it within %llu", n,
                        (unsigned long long)offset, (unsigned long long)w->pos);
@@ -194,9 +212,13 @@ rwkv_status rw_writer_patch(rw_writer *w, uint64_t offset, const void *data, siz
     return write_all(w, data, n, (int64_t)offset, err);
 }
 
-uint64_t rw_writer_pos(const rw_writer *w) { return w->pos; }
+uint64_t rw_writer_pos(const rw_writer *w) {
+    return w->pos;
+}
 
-void rw_writer_expect(rw_writer *w, uint64_t total) { w->expected = total; }
+void rw_writer_expect(rw_writer *w, uint64_t total) {
+    w->expected = total;
+}
 
 /* Down to the disk itself, where the system makes a difference. */
 static bool sync_to_disk(int fd) {
@@ -208,8 +230,8 @@ static bool sync_to_disk(int fd) {
     return true;
 }
 
-/* After the rename the new file is there; only its survival of a power cut depends on the folder. Some file
- * systems cannot sync folders: that is no error. */
+/* After the rename the new file is there; only its survival of a power cut depends on the folder.
+ * Some file systems cannot sync folders: that is no error. */
 rwkv_status rw_writer_commit(rw_writer *w, rwkv_error *err) {
     rwkv_status st = flush(w, err);
     if (st != RWKV_OK) goto out;
@@ -230,7 +252,8 @@ out:
 /* ---------------------------------------------------------------- whole files, for applications */
 
 rwkv_status rwkv_file_write(const char *path, const void *data, size_t len, rwkv_error *err) {
-    if (!path || (len && !data)) return rw_fail(err, RWKV_E_ARG, "rwkv_file_write: path and data must be given");
+    if (!path || (len && !data))
+        return rw_fail(err, RWKV_E_ARG, "rwkv_file_write: path and data must be given");
     rw_writer *w;
     RW_TRY(rw_writer_begin(&w, path, NULL, err));
     rw_writer_expect(w, len);
@@ -240,14 +263,16 @@ rwkv_status rwkv_file_write(const char *path, const void *data, size_t len, rwkv
     return st;
 }
 
-rwkv_status rwkv_file_read(const char *path, size_t max, void **data, size_t *len, rwkv_error *err) {
-    if (!path || !data || !len) return rw_fail(err, RWKV_E_ARG, "rwkv_file_read: path, data and len must be given");
+rwkv_status rwkv_file_read(const char *path, size_t max, void **data, size_t *len,
+                           rwkv_error *err) {
+    if (!path || !data || !len)
+        return rw_fail(err, RWKV_E_ARG, "rwkv_file_read: path, data and len must be given");
     rw_file *f;
     RW_TRY(rw_file_open(&f, path, true, err));
     rwkv_status st = RWKV_OK;
     if (max && f->size > max)
-        st = rw_fail_at(err, RWKV_E_SPACE, path, RWKV_NO_OFFSET, "found %llu bytes; expected at most %zu",
-                        (unsigned long long)f->size, max);
+        st = rw_fail_at(err, RWKV_E_SPACE, path, RWKV_NO_OFFSET,
+                        "found %llu bytes; expected at most %zu", (unsigned long long)f->size, max);
     void *bytes = (void *)(uintptr_t)f->data; /* read, not mapped: the buffer is ours to give */
     if (st == RWKV_OK && !bytes && !(bytes = rw_calloc(1, 1))) st = rw_nomem(err, 1);
     if (st == RWKV_OK) {
