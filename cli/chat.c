@@ -197,7 +197,7 @@ void chat_restart(chat *c) {
     conversation_truncate(talk, 0);
 }
 
-static int set_up(chat *c) {
+static int set_up(chat *c, const rwkv_sampling *raw) {
     conversation *talk = conversation_new(rwkv_model_template(c->model));
     rwkv_error err = {0};
     int code = EXIT_OK;
@@ -219,7 +219,10 @@ static int set_up(chat *c) {
             rwkv_template_name(talk->template));
     }
     talk->keep_thoughts = keep_thoughts;
-    if (state_file) code = chat_load(c, state_file);
+    if (state_file && (code = chat_load(c, state_file)) == EXIT_OK) {
+        chat_settings_again(c, &sampling, raw);
+        if (max_tokens != UINT64_MAX) c->max_tokens = c->free_tokens = max_tokens;
+    }
     if (code == EXIT_OK && prompt_file) code = legacy_load_prompt(c, prompt_file);
     if (code == EXIT_OK && system_text) {
         free(chat_now(c)->system);
@@ -280,10 +283,11 @@ static int run(int argc, char **argv) {
     c.stats = stats;
     c.terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
     if (!(c.tokenizer = rwkv_model_tokenizer(c.model, &err))) code = cli_error(&err);
+    const rwkv_sampling raw = sampling.how;
     if (code == EXIT_OK)
         code = cli_sampling_resolve(&sampling, "chat", c.tokenizer, c.info.n_vocab);
     c.sampling = sampling.how;
-    if (code == EXIT_OK) code = set_up(&c);
+    if (code == EXIT_OK) code = set_up(&c, &raw);
     if (code == EXIT_OK) code = loop(&c);
     for (size_t i = 0; i < c.n_branches; i++) {
         free(c.branches[i].name);

@@ -53,6 +53,8 @@ rwkv_status timeline_open(timeline *t, rwkv_model *model, uint64_t budget, rwkv_
 void timeline_close(timeline *t);
 /* Puts the session after exactly these ids. RWKV_E_CANCELLED when interrupted on the way. */
 rwkv_status timeline_seek(timeline *t, const int32_t *ids, size_t n, rwkv_error *err);
+/* How many of these ids need not be read. */
+size_t timeline_known(const timeline *t, const int32_t *ids, size_t n);
 /* Remembers the present state. Without memory for it nothing is lost but time. */
 void timeline_keep(timeline *t);
 /* The session was loaded from a file and now has read these ids. */
@@ -197,6 +199,9 @@ bool chat_think_mode(const char *name, rwkv_think *out);
 int chat_set(chat *c, const char *key, const char *value);
 void chat_show_settings(const chat *c);
 struct json_t;
+/* What the command line gave wins over a file's settings. raw: the parsed options, where NaN and
+ * UINT32_MAX are what was not given. */
+void chat_settings_again(chat *c, const sampling_args *args, const rwkv_sampling *raw);
 struct json_t *chat_settings_json(const chat *c);
 void chat_settings_from_json(chat *c, const struct json_t *o);
 

@@ -193,12 +193,12 @@ static rwkv_status read_prompt(chat *c, rwkv_error *err) {
     conversation *talk = chat_now(c);
     c->last = (rates){0};
     rwkv_status st = conversation_prompt(talk, c->tokenizer, err);
+    size_t known = timeline_known(&c->time, talk->ids.v, talk->ids.n);
     for (size_t i = 0; st == RWKV_OK && i < talk->n_marks; i++) {
         const mark *m = &talk->marks[i];
         bool last = i + 1 == talk->n_marks,
              thinks = talk->think != RWKV_THINK_NONE && i + 3 >= talk->n_marks;
-        if (!last && (m->ids == 0 || m->ids <= c->time.read.n || (!thinks && m->messages > 0)))
-            continue;
+        if (!last && (m->ids <= known || (!thinks && m->messages > 0))) continue;
         st = seek(c, talk->ids.v, m->ids, err);
         if (st == RWKV_OK) timeline_keep(&c->time);
     }

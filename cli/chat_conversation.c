@@ -206,7 +206,12 @@ const char *answer_visible(const char *s, size_t *n, const char **thoughts, size
     if (*n < sizeof open - 1 || memcmp(s, open, sizeof open - 1)) return s;
     const char *closing = find(s, *n, close), *from = closing ? closing + sizeof close - 1 : end;
     if (from < end && *from == '>') from++;
-    if (thoughts) *n_thoughts = (size_t)((closing ? closing : s + *n) - s);
+    if (thoughts) {
+        const char *inner = s + sizeof open - 1, *stop = closing ? closing : end;
+        if (inner < stop && *inner == '>') inner++;
+        *n_thoughts = (size_t)(stop - inner);
+        *thoughts = chat_trim(inner, n_thoughts);
+    }
     *n = (size_t)(end - from);
     return chat_trim(from, n);
 }

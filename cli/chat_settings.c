@@ -244,3 +244,25 @@ void chat_settings_from_json(chat *c, const json_t *o) {
         if (strcmp(key, "biases") == 0) biases_from_json(c, value);
     }
 }
+
+static bool was_given(const sampling_args *args, const rwkv_sampling *raw,
+                      const struct parameter *p) {
+    const void *v = (const char *)raw + p->at;
+    if (p->kind == SEED) return args->seed != NULL;
+    if (args->preset) return true;
+    return p->kind == REAL ? !isnan(*(const float *)v) : *(const uint32_t *)v != UINT32_MAX;
+}
+
+void chat_settings_again(chat *c, const sampling_args *args, const rwkv_sampling *raw) {
+    for (size_t i = 0; i < N_PARAMETERS; i++) {
+        const struct parameter *p = &parameters[i];
+        size_t size = p->kind == SEED ? sizeof(uint64_t) : sizeof(float);
+        const char *from = (const char *)&args->how + p->at;
+        if (was_given(args, raw, p)) memcpy(field(&c->sampling, p), from, size);
+    }
+    if (args->order) c->sampling.order = args->how.order;
+    if (args->how.n_bias) {
+        c->sampling.bias = args->how.bias;
+        c->sampling.n_bias = args->how.n_bias;
+    }
+}

@@ -48,6 +48,12 @@ static snapshot *longest(const timeline *t, const int32_t *ids, size_t n, size_t
     return best;
 }
 
+size_t timeline_known(const timeline *t, const int32_t *ids, size_t n) {
+    const snapshot *s = longest(t, ids, n, n + 1);
+    size_t here = begins(ids, n, &t->read) ? t->read.n : 0;
+    return s && s->read.n > here ? s->read.n : here;
+}
+
 static rwkv_status go_back(timeline *t, const int32_t *ids, size_t n, rwkv_error *err) {
     snapshot *s = longest(t, ids, n, n + 1);
     if (s) s->used = ++t->clock;

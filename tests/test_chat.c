@@ -112,30 +112,52 @@ static const char *line_of(const char *text, size_t i) {
     return out;
 }
 
+/* The JSON of a saved conversation. */
+static char *note_of(const char *path) {
+    rwkv_error err = {0};
+    rwkv_state_info info;
+    size_t len;
+    void *blob = slurp(path, &len);
+    if (rwkv_state_inspect(blob, len, &info, &err) != RWKV_OK) fail_msg("%s", err.message);
+    char *note = calloc(1, info.note_len + 1);
+    assert_non_null(note);
+    memcpy(note, info.note, info.note_len);
+    free(blob);
+    return note;
+}
+
+/* The ids in a note as text: bytes, and words from 256 on. */
+static char *ids_text(const char *note, const char *const *words) {
+    char *text = calloc(64, strlen(note) + 1), *p = strstr(note, "\"ids\":[");
+    assert_non_null(text);
+    assert_non_null(p);
+    for (p += 7; *p != ']'; p += *p == ',') {
+        long id = strtol(p, &p, 10);
+        size_t n = strlen(text);
+        if (id < 256)
+            text[n] = (char)id;
+        else
+            strcat(text, words[id - 256]);
+    }
+    return text;
+}
+
 /* The bytes that a saved conversation's ids stand for. Fails unless its state is that of reading
  * them, bit for bit. */
 static char *saved_text(const char *path) {
     rwkv_error err = {0};
     rwkv_model *m = NULL;
     rwkv_session *saved = NULL, *fresh = NULL;
-    rwkv_state_info info;
-    size_t len, n = 0;
+    size_t len;
     const rwkv_model_options one_thread = {.n_threads = 1};
     void *blob = slurp(path, &len);
+    char *note = note_of(path), *text = ids_text(note, NULL);
     assert_int_equal(rwkv_model_open(&m, model_file, &one_thread, &err), RWKV_OK);
     assert_int_equal(rwkv_session_new(&saved, m, &err), RWKV_OK);
     assert_int_equal(rwkv_session_new(&fresh, m, &err), RWKV_OK);
-    assert_int_equal(rwkv_session_load(saved, blob, len, &info, &err), RWKV_OK);
-    char *note = calloc(1, info.note_len + 1), *text = calloc(1, info.note_len + 1);
-    assert_non_null(note);
-    assert_non_null(text);
-    memcpy(note, info.note, info.note_len);
-    char *p = strstr(note, "\"ids\":[");
-    assert_non_null(p);
-    for (p += 7; *p != ']'; p += *p == ',') {
-        int32_t id = (int32_t)strtol(p, &p, 10);
-        assert_in_range(id, 0, 255);
-        text[n++] = (char)id;
+    assert_int_equal(rwkv_session_load(saved, blob, len, NULL, &err), RWKV_OK);
+    for (const char *p = text; *p; p++) {
+        int32_t id = (uint8_t)*p;
         assert_int_equal(rwkv_session_eval(fresh, &id, 1, &err), RWKV_OK);
     }
     if (rwkv_session_pending(saved) >= 0) rwkv_session_eval(saved, NULL, 0, &err);
@@ -143,7 +165,7 @@ static char *saved_text(const char *path) {
     assert_memory_equal(rwkv_session_state(saved), rwkv_session_state(fresh), k * sizeof(float));
     assert_memory_equal(rwkv_session_logits(saved), rwkv_session_logits(fresh),
                         256 * sizeof(float));
-    assert_int_equal(rwkv_session_n_tokens(saved), n);
+    assert_int_equal(rwkv_session_n_tokens(saved), strlen(text));
     rwkv_session_free(saved);
     rwkv_session_free(fresh);
     rwkv_model_free(m);
@@ -228,6 +250,90 @@ static void test_thoughts(void **state) {
     /* Only letters come, so a thought never ends: nothing to show, nothing to keep. */
     expect_read("--template g1", "/think short\none\n/think off\ntwo\n",
                 "~User: one\n\nAssistant:\n\nUser: two\n\nAssistant: <think></think%");
+}
+
+/* Thoughts leave the history, yet a turn costs the same however many came before. */
+static void test_thinking_turns_stay_cheap(void **state) {
+    (void)state;
+    static const char *const modes[] = {"off", "on", "short"};
+    for (size_t i = 0; i < 3; i++) {
+        char options[128], first[64];
+        snprintf(options, sizeof options, "--template g1 --stats --think %s", modes[i]);
+        result r = talk(options, "one\ntwo\nsix\nten\nyes\n");
+        assert_int_equal(r.code, 0);
+        const char *line = r.err;
+        for (size_t turn = 0; turn < 5; turn++, line += strcspn(line, "\n") + 1) {
+            while (line[0] != '[' || line[1] != 'r') line = strchr(line, '\n') + 1;
+            if (turn == 2) snprintf(first, sizeof first, "%.*s", (int)strcspn(line, ","), line);
+            if (turn > 2) assert_memory_equal(line, first, strlen(first));
+        }
+        drop(&r);
+    }
+}
+
+/* A model that says these tokens in this order, each once: the biases fall, and what was said is
+ * penalized out of reach. */
+static void speak(char *options, size_t cap, const char *const *tokens) {
+    char vocab[512];
+    snprintf(vocab, sizeof vocab, "%s", temp_path("words.txt"));
+    FILE *f = fopen(vocab, "wb");
+    assert_non_null(f);
+    for (int i = 0; i < 256; i++) fprintf(f, "%d b'\\x%02x' 1\n", i, i);
+    size_t n = (size_t)snprintf(options, cap, "--vocab %s --presence 100 --temp 0", vocab);
+    for (int i = 0; tokens[i]; i++) {
+        fprintf(f, "%d '", 256 + i);
+        for (const char *p = tokens[i]; *p; p++) fprintf(f, *p == '\n' ? "\\n" : "%c", *p);
+        fprintf(f, "' %zu\n", strlen(tokens[i]));
+        n += (size_t)snprintf(options + n, cap - n, " --bias %d=%d", 256 + i, 95 - 12 * i);
+    }
+    assert_int_equal(fclose(f), 0);
+}
+
+static void test_scripted_answers(void **state) {
+    (void)state;
+    static const char *const thinks[] = {">well, ", "it is.\n</thi", "nk>\n\nYes", " it is!",
+                                         "\n\nUs",  "er:",           NULL};
+    static const char *const plain[] = {" Yes, ",  "it is", "!\n\n", "And so on.\n\nUse",
+                                        "r: more", NULL};
+    const test_shape shape = {.version = "7", .V = 300, .D = 32, .seed = 7};
+    char options[1024], args[2048], path[512], script[1024], *out, *err;
+    char model[512];
+    snprintf(model, sizeof model, "%s", test_model_file(&shape, AS_PTH, RW_F32));
+    snprintf(path, sizeof path, "%s", temp_path("scripted.rwkv"));
+    snprintf(script, sizeof script, "why\n/export json\nwho\n/save %s\n", path);
+
+    speak(options, sizeof options, thinks);
+    snprintf(args, sizeof args, "chat %s --template g1 --think on -t 1 -n 20 --lang en %s", model,
+             options);
+    assert_int_equal(run_rwkv(args, script, &out, &err), 0);
+    assert_string_equal(line_of(out, 0), "Yes it is!");
+    expect_contains(out, "\"content\": \"Yes it is!\"");
+    expect_contains(out, "\"reasoning_content\": \"well, it is.\"");
+    char *note = note_of(path), *text = ids_text(note, thinks);
+    assert_string_equal(
+        text, "User: why\n\nAssistant: Yes it is!\n\nUser: who (think)\n\nAssistant: <think"
+              ">well, it is.\n</think>\n\nYes it is!\n\nUser:");
+    free(text);
+    free(note);
+    free(out);
+    free(err);
+
+    /* What follows the stop string stays unread, too: "more" goes when the next prompt comes. */
+    speak(options, sizeof options, plain);
+    snprintf(args, sizeof args, "chat %s --template world -t 1 -n 20 --lang en --stats %s", model,
+             options);
+    assert_int_equal(run_rwkv(args, script, &out, &err), 0);
+    assert_string_equal(line_of(out, 0), "Yes, it is!");
+    assert_string_equal(line_of(out, 2), "And so on.");
+    note = note_of(path);
+    text = ids_text(note, plain);
+    assert_string_equal(text,
+                        "User: why\n\nAssistant: Yes, it is!\nAnd so on.\n\nUser: who\n\nAssistant:"
+                        " Yes, it is!\n\nAnd so on.\n\nUser: more");
+    free(text);
+    free(note);
+    free(out);
+    free(err);
 }
 
 static void test_rewind_is_forgetting(void **state) {
@@ -852,6 +958,8 @@ int main(void) {
         cmocka_unit_test(test_history_is_exact),
         cmocka_unit_test(test_goes_on_after_stop),
         cmocka_unit_test(test_thoughts),
+        cmocka_unit_test(test_thinking_turns_stay_cheap),
+        cmocka_unit_test(test_scripted_answers),
         cmocka_unit_test(test_rewind_is_forgetting),
         cmocka_unit_test(test_snapshot_budget),
         cmocka_unit_test(test_regen_undo_edit),
