@@ -492,6 +492,8 @@ static void reads_whole_files(void **unused) {
     spill(destination, "12345", 5);
     assert_int_equal(rwkv_file_read(destination, 4, &data, &n, &err), RWKV_E_SPACE);
     assert_non_null(strstr(err.message, "found 5 bytes; expected at most 4"));
+    assert_int_equal(truncate(destination, (off_t)1 << 38), 0); /* refused before it is read */
+    assert_int_equal(rwkv_file_read(destination, 1 << 20, &data, &n, &err), RWKV_E_SPACE);
     assert_int_equal(rwkv_file_read(folder, 0, &data, &n, &err), RWKV_E_IO);
     assert_int_equal(rwkv_file_read(NULL, 0, &data, &n, &err), RWKV_E_ARG);
     assert_null(data);

@@ -13,70 +13,89 @@
 
 /* ---------------------------------------------------------------- files */
 
-static rwkv_status read_all(rw_file *f, int fd, rwkv_error *err) {
-    uint8_t *data = rw_realloc(NULL, f->size, 1);
-    if (!data) return rw_nomem(err, f->size);
+/* Without blocking on what is no regular file (F2). *fd is -1 or the caller's to close, also after
+ * failure. */
+static rwkv_status open_regular(const char *path, int *fd, uint64_t *size, rwkv_error *err) {
+    struct stat sb;
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (*fd < 0) return rw_fail_errno(err, RWKV_E_IO, path, errno, "cannot open");
+    if (fstat(*fd, &sb) != 0) return rw_fail_errno(err, RWKV_E_IO, path, errno, "cannot stat");
+    if (!S_ISREG(sb.st_mode))
+        return rw_fail_at(err, RWKV_E_IO, path, RWKV_NO_OFFSET, "not a regular file; found %s",
+                          S_ISDIR(sb.st_mode)                          ? "a folder"
+                          : S_ISFIFO(sb.st_mode)                       ? "a pipe"
+                          : S_ISCHR(sb.st_mode) || S_ISBLK(sb.st_mode) ? "a device"
+                                                                       : "a special file");
+    *size = (uint64_t)sb.st_size;
+    if (*size > SIZE_MAX / 2)
+        return rw_fail_at(err, RWKV_E_IO, path, RWKV_NO_OFFSET, "the file is too large to address");
+    return RWKV_OK;
+}
+
+/* A file that grows meanwhile is read up to its first size. */
+static rwkv_status read_all(const char *path, int fd, uint64_t size, const uint8_t **out,
+                            rwkv_error *err) {
+    uint8_t *data = rw_realloc(NULL, size, 1);
+    if (!data) return rw_nomem(err, size);
     uint64_t got = 0;
-    while (got < f->size) {
-        uint64_t want = f->size - got < (1u << 30) ? f->size - got : 1u << 30;
+    while (got < size) {
+        uint64_t want = size - got < (1u << 30) ? size - got : 1u << 30;
         ssize_t n = read(fd, data + got, want);
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) {
             rw_free(data);
-            if (n < 0) return rw_fail_errno(err, RWKV_E_IO, f->path, errno, "cannot read");
-            return rw_fail_at(err, RWKV_E_IO, f->path, got,
+            if (n < 0) return rw_fail_errno(err, RWKV_E_IO, path, errno, "cannot read");
+            return rw_fail_at(err, RWKV_E_IO, path, got,
                               "the file became shorter while it was read");
         }
         got += (uint64_t)n;
     }
-    f->data = data;
+    *out = data;
     return RWKV_OK;
 }
 
 rwkv_status rw_file_open(rw_file **out, const char *path, bool no_mmap, rwkv_error *err) {
     rwkv_status st = RWKV_OK;
-    struct stat sb;
+    int fd = -1;
     rw_file *f = rw_calloc(1, sizeof *f);
     if (!f) return rw_nomem(err, sizeof *f);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0) {
-        st = rw_fail_errno(err, RWKV_E_IO, path, errno, "cannot open");
-        goto out;
-    }
-    if (fstat(fd, &sb) != 0) {
-        st = rw_fail_errno(err, RWKV_E_IO, path, errno, "cannot stat");
-        goto out;
-    }
-    if (!S_ISREG(sb.st_mode)) {
-        st = rw_fail_at(err, RWKV_E_IO, path, RWKV_NO_OFFSET, "not a regular file; found %s",
-                        S_ISDIR(sb.st_mode)                          ? "a folder"
-                        : S_ISFIFO(sb.st_mode)                       ? "a pipe"
-                        : S_ISCHR(sb.st_mode) || S_ISBLK(sb.st_mode) ? "a device"
-                                                                     : "a special file");
-        goto out;
-    }
-    f->size = (uint64_t)sb.st_size;
+    RW_GOTO(open_regular(path, &fd, &f->size, err));
     f->path = rw_calloc(strlen(path) + 1, 1);
-    if (!f->path) {
-        st = rw_nomem(err, strlen(path) + 1);
-        goto out;
-    }
+    if (!f->path) RW_GOTO(rw_nomem(err, strlen(path) + 1));
     memcpy(f->path, path, strlen(path));
-    if (f->size > SIZE_MAX / 2) {
-        st = rw_fail_at(err, RWKV_E_IO, path, RWKV_NO_OFFSET, "the file is too large to address");
-        goto out;
-    }
     if (f->size > 0 && !no_mmap) {
         void *p = mmap(NULL, f->size, PROT_READ, MAP_PRIVATE, fd, 0);
         f->mapped = p != MAP_FAILED;
         if (f->mapped) f->data = p;
     }
-    if (f->size > 0 && !f->mapped) RW_GOTO(read_all(f, fd, err));
+    if (f->size > 0 && !f->mapped) RW_GOTO(read_all(path, fd, f->size, &f->data, err));
     *out = f;
     f = NULL;
 out:
     if (fd >= 0) close(fd);
     rw_file_close(f);
+    return st;
+}
+
+/* For applications. */
+rwkv_status rwkv_file_read(const char *path, size_t max, void **data, size_t *len,
+                           rwkv_error *err) {
+    if (!path || !data || !len)
+        return rw_fail(err, RWKV_E_ARG, "rwkv_file_read: path, data and len must be given");
+    rwkv_status st = RWKV_OK;
+    int fd = -1;
+    uint64_t size;
+    const uint8_t *bytes;
+    RW_GOTO(open_regular(path, &fd, &size, err));
+    if (max && size > max)
+        RW_GOTO(rw_fail_at(err, RWKV_E_SPACE, path, RWKV_NO_OFFSET,
+                           "found %llu bytes; expected at most %zu", (unsigned long long)size,
+                           max));
+    RW_GOTO(read_all(path, fd, size, &bytes, err));
+    *data = (void *)(uintptr_t)bytes;
+    *len = (size_t)size;
+out:
+    if (fd >= 0) close(fd);
     return st;
 }
 

@@ -8,7 +8,6 @@
  * A writer holds a lock on its temporary file. One that nobody locks was left by a process that
  * died; unlike a process number, a lock is never taken over by somebody else. */
 #include "write.h"
-#include "file.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -249,8 +248,7 @@ out:
     return st;
 }
 
-/* ---------------------------------------------------------------- whole files, for applications */
-
+/* For applications. */
 rwkv_status rwkv_file_write(const char *path, const void *data, size_t len, rwkv_error *err) {
     if (!path || (len && !data))
         return rw_fail(err, RWKV_E_ARG, "rwkv_file_write: path and data must be given");
@@ -260,26 +258,5 @@ rwkv_status rwkv_file_write(const char *path, const void *data, size_t len, rwkv
     rwkv_status st = rw_writer_add(w, data, len, err);
     if (st == RWKV_OK) return rw_writer_commit(w, err);
     rw_writer_abort(w);
-    return st;
-}
-
-rwkv_status rwkv_file_read(const char *path, size_t max, void **data, size_t *len,
-                           rwkv_error *err) {
-    if (!path || !data || !len)
-        return rw_fail(err, RWKV_E_ARG, "rwkv_file_read: path, data and len must be given");
-    rw_file *f;
-    RW_TRY(rw_file_open(&f, path, true, err));
-    rwkv_status st = RWKV_OK;
-    if (max && f->size > max)
-        st = rw_fail_at(err, RWKV_E_SPACE, path, RWKV_NO_OFFSET,
-                        "found %llu bytes; expected at most %zu", (unsigned long long)f->size, max);
-    void *bytes = (void *)(uintptr_t)f->data; /* read, not mapped: the buffer is ours to give */
-    if (st == RWKV_OK && !bytes && !(bytes = rw_calloc(1, 1))) st = rw_nomem(err, 1);
-    if (st == RWKV_OK) {
-        *data = bytes;
-        *len = (size_t)f->size;
-        f->data = NULL;
-    }
-    rw_file_close(f);
     return st;
 }
