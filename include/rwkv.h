@@ -165,7 +165,7 @@ typedef struct rwkv_info {
 
 RWKV_API void rwkv_model_info(const rwkv_model *model, rwkv_info *out);
 
-/* The i-th tensor of the file, under its canonical (.pth) name. False when i is past the end. */
+/* The i-th tensor, under the name that the file gives it. False when i is past the end. */
 typedef struct rwkv_tensor_info {
     const char *name;  /* lives as long as the model */
     const char *type;  /* "F16", "Q4_0", ... */

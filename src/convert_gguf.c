@@ -255,11 +255,10 @@ static rwkv_status find_vocabulary(meta_out *m, const rw_plan *p, rwkv_error *er
         rw_log_line(&p->log, 1, "no vocabulary is embedded: %s", why.message);
         return RWKV_OK;
     }
-    if (strcmp(rwkv_tokenizer_kind(t), "20B") == 0)
-        rw_log_line(
-            &p->log, 1,
-            "the 20B vocabulary cannot be embedded: keep 20B_tokenizer.json beside the file "
-            "or in the data directory");
+    size_t len;
+    const char *json = rw_tokenizer_json(t, &len);
+    if (json) /* 20B: the whole file, under the key that GGUF's specification has for it */
+        put_text(m, "tokenizer.huggingface.json", json, len);
     else
         st = put_vocabulary(m, p, t, err);
     rwkv_tokenizer_free(t);
@@ -269,7 +268,9 @@ static rwkv_status find_vocabulary(meta_out *m, const rw_plan *p, rwkv_error *er
 static rwkv_status put_text_meta(meta_out *m, const rw_plan *p, rwkv_error *err) {
     const rw_checkpoint *c = p->c;
     bool gguf = c->table->container == RW_GGUF;
-    bool vocab = gguf && !p->opt->vocab && rw_meta_find(c->table, "tokenizer.ggml.tokens");
+    bool vocab = gguf && !p->opt->vocab &&
+                 (rw_meta_find(c->table, "tokenizer.ggml.tokens") ||
+                  rw_meta_find(c->table, "tokenizer.huggingface.json"));
     bool chat = gguf && !p->opt->chat &&
                 (rw_meta_find(c->table, "rwkv.chat_template") ||
                  rw_meta_find(c->table, "tokenizer.chat_template"));

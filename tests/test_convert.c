@@ -513,6 +513,42 @@ static void vocabulary_and_chat(void **state) {
     assert_int_equal(rwkv_convert(in, again, &o, NULL), RWKV_E_VOCAB);
 }
 
+/* A GPT-NeoX vocabulary travels as the whole tokenizer.json, into the next file too. */
+static void vocabulary_with_merges(void **state) {
+    (void)state;
+    static const char json[] =
+        "{\"added_tokens\":[{\"id\":0,\"special\":true,\"content\":\"<|endoftext|>\",\"normalized\":false}],"
+        "\"normalizer\":{\"type\":\"NFC\"},"
+        "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},"
+        "\"model\":{\"type\":\"BPE\",\"vocab\":{\"<|endoftext|>\":0,\"a\":1,\"b\":2,\"ab\":3},"
+        "\"merges\":[\"a b\"]}}";
+    char in[512], out[512], again[512], vocab[512], dir[512];
+    fresh_folder(dir, "merges");
+    test_shape s = {.version = "4", .V = 8, .seed = 72};
+    test_model *m = test_model_new(&s);
+    test_model_save(m, AS_PTH, RW_F32, path_in(in, dir, "model.pth"));
+    test_model_free(m);
+    spill(path_in(vocab, dir, "v.json"), json, strlen(json));
+    rwkv_convert_options o = {.vocab = vocab, .n_threads = 1};
+    assert_int_equal(rwkv_convert(in, path_in(out, dir, "out.gguf"), &o, NULL), RWKV_OK);
+    must_convert(out, path_in(again, dir, "again.gguf"), NULL, "F16");
+    const char *paths[] = {out, again};
+    for (int i = 0; i < 2; i++) {
+        rwkv_model *model = NULL;
+        rwkv_error err = {0};
+        size_t n;
+        int32_t ids[8];
+        if (rwkv_model_open(&model, paths[i], NULL, &err)) fail_msg("%s", err.message);
+        const rwkv_tokenizer *t = rwkv_model_tokenizer(model, &err);
+        assert_non_null(t);
+        assert_string_equal(rwkv_tokenizer_kind(t), "20B");
+        assert_int_equal(rwkv_encode(t, "abba", 4, 0, ids, 8, &n, &err), RWKV_OK);
+        assert_int_equal(n, 3);
+        assert_memory_equal(ids, ((int32_t[]){3, 2, 1}), 3 * sizeof *ids);
+        rwkv_model_free(model);
+    }
+}
+
 /* ---------------------------------------------------------------- refusals */
 
 static void count_warnings(void *user, int level, const char *message) {
@@ -910,6 +946,7 @@ int main(void) {
         cmocka_unit_test(types_of_tensors),
         cmocka_unit_test(shapes_for_other_programs),
         cmocka_unit_test(vocabulary_and_chat),
+        cmocka_unit_test(vocabulary_with_merges),
         cmocka_unit_test(refusals),
         cmocka_unit_test(output_is_input),
         cmocka_unit_test(numbers_out_of_range),

@@ -208,7 +208,10 @@ static rwkv_status find_text(struct rwkv_model *m, const rwkv_model_options *opt
     const rw_table *t = m->ckpt->table;
     rwkv_status st = RWKV_E_VOCAB;
     rwkv_error why = {0};
-    if (!opt->vocab && rw_meta_find(t, "tokenizer.ggml.model")) st = gguf_tokenizer(m, &why);
+    const rw_meta *json = rw_meta_find(t, "tokenizer.huggingface.json");
+    if (!opt->vocab && json && json->kind == RW_META_STRING)
+        st = rw_tokenizer_from_text(&m->tokenizer, t->path, json->v.str.s, json->v.str.len, &why);
+    else if (!opt->vocab && rw_meta_find(t, "tokenizer.ggml.model")) st = gguf_tokenizer(m, &why);
     if (st != RWKV_OK && st != RWKV_E_NOMEM)
         st = rw_tokenizer_search(&m->tokenizer, opt->vocab, t->path, m->V, &why);
     if (st != RWKV_OK && (opt->vocab || st == RWKV_E_NOMEM)) {

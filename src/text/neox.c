@@ -403,6 +403,10 @@ rwkv_status rw_neox_read(rwkv_tokenizer **out, const rw_source *src, rwkv_error 
     RW_GOTO(index_added(&l, false, &l.t->neox->special, err));
     RW_GOTO(index_added(&l, true, &l.t->neox->added, err));
     if (l.t->end >= 0) l.t->tokens[l.t->end].len = 0; /* the end of a document has no text */
+    if (!rw_buf_add(&l.t->json, src->data, src->len)) {
+        st = rw_nomem(err, src->len);
+        goto out;
+    }
     *out = l.t;
     l.t = NULL;
 out:

@@ -12,6 +12,11 @@ rwkv_status rw_tokenizer_from_gguf(rwkv_tokenizer **out, const char *path,
 /* The inverse: the escaped entry of an id, "[PADn]" for unused ids. *type as above. */
 rwkv_status rw_tokenizer_gguf_entry(const rwkv_tokenizer *t, int32_t id, rw_buf *out,
                                     int32_t *type);
+/* The bytes of a vocabulary file of any kind that rwkv_tokenizer_open knows; path for messages. */
+rwkv_status rw_tokenizer_from_text(rwkv_tokenizer **out, const char *path, const void *data,
+                                   size_t len, rwkv_error *err);
+/* The tokenizer.json that a 20B vocabulary was read from; NULL for other kinds. */
+const char *rw_tokenizer_json(const rwkv_tokenizer *t, size_t *len);
 /* vocab if not NULL, else a file beside the model, else $XDG_DATA_HOME/rwkv, else
  * <prefix>/share/rwkv, else (256 tokens) bytes. RWKV_E_VOCAB says what is missing and where to get
  * it. A vocabulary whose ids do not fit n_vocab is refused. */

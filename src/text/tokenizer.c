@@ -29,6 +29,7 @@ void rwkv_tokenizer_free(rwkv_tokenizer *t) {
     rw_buf_free(&t->pool);
     rw_trie_free(&t->trie);
     rw_neox_free(t->neox);
+    rw_buf_free(&t->json);
     rw_free(t);
 }
 
@@ -100,17 +101,28 @@ rwkv_status rwkv_tokenizer_open(rwkv_tokenizer **out, const char *path, rwkv_err
     if (!out) return rw_fail(err, RWKV_E_ARG, "rwkv_tokenizer_open: out is NULL");
     if (!path) return open_bytes(out, err);
     void *data = NULL;
-    rw_source src = {path, NULL, 0};
-    rwkv_status st = rwkv_file_read(path, RW_MAX_VOCAB_FILE, &data, &src.len, err);
+    size_t len = 0;
+    rwkv_status st = rwkv_file_read(path, RW_MAX_VOCAB_FILE, &data, &len, err);
     if (st != RWKV_OK) return st;
-    src.data = data;
-    st = rw_vocab_read(out, &src, err);
+    st = rw_tokenizer_from_text(out, path, data, len, err);
     rwkv_free(data);
+    return st;
+}
+
+rwkv_status rw_tokenizer_from_text(rwkv_tokenizer **out, const char *path, const void *data,
+                                   size_t len, rwkv_error *err) {
+    rw_source src = {path, data, len};
+    rwkv_status st = rw_vocab_read(out, &src, err);
     if (st == RWKV_E_FORMAT) { /* of the JSON reader */
         st = RWKV_E_VOCAB;
         if (err) err->code = st;
     }
     return st;
+}
+
+const char *rw_tokenizer_json(const rwkv_tokenizer *t, size_t *len) {
+    *len = t->json.len;
+    return (const char *)t->json.data;
 }
 
 /* ------------------------------------------------------------------ questions */

@@ -51,6 +51,7 @@ struct rwkv_tokenizer {
     rw_trie trie;         /* not for 20B */
     bool complete;        /* the trie spells every byte string */
     struct rw_neox *neox; /* 20B only */
+    rw_buf json;          /* 20B only: the file it came from, for whoever embeds it */
 };
 
 rwkv_tokenizer *rw_tokenizer_new(size_t cap_ids, rwkv_error *err);
