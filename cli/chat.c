@@ -33,8 +33,8 @@ static const option_spec *options(void) {
         {"state", 0, OPT_STRING, &state_file, "FILE", "go on from a saved conversation or state",
          "从已保存的对话或状态继续", 0, 0},
         {"prompt", 0, OPT_STRING, &prompt_file, "FILE",
-         "speakers and opening from a prompt file (JSON)", "从提示文件（JSON）读取角色名与开场白",
-         0, 0},
+         "speakers and opening from a prompt file (JSON or ChatRWKV's .py)",
+         "从提示文件（JSON 或 ChatRWKV 的 .py）读取角色名与开场白", 0, 0},
         {"snapshot-memory", 0, OPT_UINT, &snapshot_mb, "MB",
          "memory for states of earlier turns; default 512", "用于保存先前状态的内存；默认 512 MB",
          0, 1 << 20},
@@ -223,7 +223,7 @@ static int set_up(chat *c, const rwkv_sampling *raw) {
         chat_settings_again(c, &sampling, raw);
         if (max_tokens != UINT64_MAX) c->max_tokens = c->free_tokens = max_tokens;
     }
-    if (code == EXIT_OK && prompt_file) code = legacy_load_prompt(c, prompt_file);
+    if (code == EXIT_OK && prompt_file) code = chat_load_prompt(c, prompt_file);
     if (code == EXIT_OK && system_text) {
         free(chat_now(c)->system);
         chat_now(c)->system = chat_strdup(system_text);

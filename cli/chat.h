@@ -211,7 +211,10 @@ void chat_settings_from_json(chat *c, const struct json_t *o);
 bool legacy_overrides(chat *c, char *s, overrides *over);
 void legacy_newlines(char *s); /* "\n" typed as two characters */
 bool legacy_command(chat *c, const char *s, const overrides *over);
-int legacy_load_prompt(chat *c, const char *path);
+
+/* ---- chat_prompt.c */
+/* Restarts the conversation with the file's speakers and opening. */
+int chat_load_prompt(chat *c, const char *path);
 
 /* ---- chat_files.c */
 int chat_save(chat *c, const char *name);

@@ -419,7 +419,7 @@ static int help(chat *c, char *args) {
             "  +i TEXT                  follow an instruction   +qq TEXT       the same, as Q: and "
             "A:\n"
             "  ++                       the last of these again +++            its continuation\n"
-            "  +prompt FILE             speakers and opening from a JSON file\n",
+            "  +prompt FILE             speakers and opening from a prompt file\n",
             "\n消息：\\n 表示换行；\"\"\" 开始并结束多行消息，行尾的 \\ 亦可续行；-temp=X 与 "
             "-top_p=X 只对\n"
             "一条消息有效；以 // 开头可发送以 / 开头的文本。ChatRWKV 的命令：\n"
@@ -427,7 +427,7 @@ static int help(chat *c, char *args) {
             "  +gen 文本      续写文本                +qa 文本       独立的问题\n"
             "  +i 文本        按指令回答              +qq 文本       独立的问题，Q: A: 形式\n"
             "  ++             重做上一次自由生成      +++            继续上一次自由生成\n"
-            "  +prompt 文件   从 JSON 文件读取角色名与开场白\n"),
+            "  +prompt 文件   从提示文件读取角色名与开场白\n"),
           stdout);
     return EXIT_OK;
 }

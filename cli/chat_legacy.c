@@ -1,12 +1,10 @@
-/* chat_legacy.c - the commands of ChatRWKV and of rwkv.cpp's chat_with_bot.py, and their prompt
- * files.
+/* chat_legacy.c - the commands of ChatRWKV and of rwkv.cpp's chat_with_bot.py.
  *
  * The scripts keep five named states. Here chat_init is the beginning of every conversation, chat
  * the present one, chat_pre its prompt before the last answer; gen_0 and gen_1 are the ids before
  * and after the last free generation (free_begin, free_end). */
 #include "chat.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,7 +141,7 @@ static int prompt(chat *c, const char *s, const overrides *over) {
     (void)over;
     size_t n = strlen(s);
     s = chat_trim(s, &n);
-    int code = legacy_load_prompt(c, s);
+    int code = chat_load_prompt(c, s);
     if (code == EXIT_OK) chat_say(T("Prompt set up.", "提示已载入。"));
     return code;
 }
@@ -179,48 +177,4 @@ bool legacy_command(chat *c, const char *s, const overrides *over) {
         return true;
     }
     return false;
-}
-
-/* ------------------------------------------------------------------ prompt files */
-
-static char *string_of(const json_t *o, const char *key, const char *other_key) {
-    const char *s = json_string_value(json_object_get(o, key));
-    if (!s) s = json_string_value(json_object_get(o, other_key));
-    return chat_strdup(s);
-}
-
-/* rwkv.cpp's keys, or ChatRWKV's names for them. */
-static speakers *read_speakers(const char *data, size_t len, char why[200]) {
-    json_error_t e;
-    json_t *o = json_loadb(data, len, 0, &e);
-    if (!o) {
-        snprintf(why, 200, "%d:%d: %s", e.line, e.column, e.text);
-        return NULL;
-    }
-    speakers *s = chat_resize(NULL, 1, sizeof *s);
-    *s = (speakers){string_of(o, "user", "user"), string_of(o, "bot", "assistant"),
-                    string_of(o, "separator", "interface"), string_of(o, "prompt", "init_prompt")};
-    json_decref(o);
-    if (s->user && s->bot && s->separator && s->prompt && *s->prompt) return s;
-    snprintf(why, 200,
-             T("expected the texts user, bot, separator and prompt",
-               "应有文本 user、bot、separator 与 prompt"));
-    speakers_free(s);
-    return NULL;
-}
-
-int legacy_load_prompt(chat *c, const char *path) {
-    char *data, why[200];
-    size_t len;
-    int code = cli_read_input(path, &data, &len);
-    if (code) return chat_note(c, code);
-    speakers *s = read_speakers(data, len, why);
-    free(data);
-    if (!s) return chat_fail(c, EXIT_INPUT, "%s: %s", path, why);
-    chat_restart(c);
-    conversation *talk = chat_now(c);
-    speakers_free(talk->speakers);
-    talk->speakers = s;
-    talk->think = RWKV_THINK_NONE;
-    return chat_read_opening(c);
 }

@@ -437,6 +437,9 @@ static void test_save_and_load(void **state) {
     char options[600];
     snprintf(options, sizeof options, "--state %s", path);
     expect_same(options, "three\n", "", "/load talk-1\nthree\n");
+    char greedy[640]; /* what the command line gives wins over the file */
+    snprintf(greedy, sizeof greedy, "--temp 0 %s", options);
+    expect_same(greedy, "three\n", "", "/load talk-1\n/set temp 0\nthree\n");
 }
 
 static void test_load_refuses(void **state) {
@@ -770,6 +773,22 @@ static void test_prompt_files(void **state) {
     assert_string_equal(text, expected);
     free(out);
     free(text);
+    static const char python[] =
+        "# ChatRWKV\ninterface = \":\"\nuser = \"小明\"\nbot = 'Bot'\n\ninit_prompt = f\'\'\'\n  "
+        "{user} asks. \\\n"
+        "{bot} says \"it's {so}\".  \n\n　{user}{interface} hi\n\n\'\'\'\n";
+    spill(path, python, sizeof python - 1);
+    out = said("", whole);
+    text = saved_text(saved);
+    snprintf(expected, sizeof expected,
+             "\n小明 asks. Bot says \"it's {so}\".\n\n小明: hi\n\n小明: three\n\nBot:%s",
+             line_of(out, 2));
+    assert_string_equal(text, expected);
+    free(out);
+    free(text);
+    spill(path, "user = 1\nbot\ninit_prompt = \"", 29);
+    snprintf(script, sizeof script, "+prompt %s\n", path);
+    expect_failure("", script, 2, "expected the texts");
     spill(path, "{\"user\":\"U\"}", 12);
     snprintf(script, sizeof script, "+prompt %s\n", path);
     expect_failure("", script, 2, "expected the texts");
