@@ -260,7 +260,7 @@ static int answer(chat *c, uint32_t attempt, const overrides *over) {
             chat_say(T("[cut after %llu tokens: /set tokens N allows more]",
                        "[在 %llu 个词元处截断：/set tokens N 可放宽]"),
                      (unsigned long long)c->max_tokens);
-        } else if (f == FINISH_INTERRUPT) {
+        } else if (f == FINISH_INTERRUPT && !c->quit) {
             chat_say(T("[interrupted]", "[已中断]"));
         }
         count(c);
