@@ -43,15 +43,25 @@ void rwkv_free(void *data) {
     free(data);
 }
 
+enum { ALIGNMENT = 64 };
+
+/* calloc, because fresh pages of the system are zero already and need not be touched: a large buffer
+ * costs nothing until it is used. What calloc gave is kept in front of the aligned address. */
 void *rw_alloc_aligned(size_t bytes) {
-    void *p = NULL;
-    if (posix_memalign(&p, 64, bytes ? bytes : 1) != 0) return NULL;
-    memset(p, 0, bytes);
+    if (bytes > SIZE_MAX / 2) return NULL;
+    uint8_t *given = calloc(bytes + ALIGNMENT + sizeof given, 1);
+    if (!given) return NULL;
+    uint8_t *p = given + sizeof given;
+    p += (ALIGNMENT - (uintptr_t)p % ALIGNMENT) % ALIGNMENT;
+    memcpy(p - sizeof given, &given, sizeof given);
     return p;
 }
 
 void rw_free_aligned(void *p) {
-    free(p);
+    if (!p) return;
+    void *given;
+    memcpy(&given, (uint8_t *)p - sizeof given, sizeof given);
+    free(given);
 }
 
 void rw_wipe(void *p, size_t n) {
@@ -63,7 +73,7 @@ void rw_wipe(void *p, size_t n) {
 
 /* ---------------------------------------------------------------- arena */
 
-enum { ARENA_BLOCK = 64 * 1024, ARENA_ALIGN = 64 };
+enum { ARENA_BLOCK = 64 * 1024, ARENA_ALIGN = ALIGNMENT };
 
 struct rw_arena_block {
     struct rw_arena_block *next;
