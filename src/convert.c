@@ -1,10 +1,11 @@
 /* convert.c - any checkpoint to a new file: plan the tensors, then stream them.
  *
  * In: a checkpoint whose data is mapped. Out: GGUF (convert_gguf.c) or rwkv.cpp's format
- * (convert_ggmf.c) through the atomic writer. Matrices go row by row: bytes as they are when
- * nothing changes, else float32 and the new type, rows in parallel. A row's bytes depend on that
- * row only, so the file is the same for any number of threads. Memory: one float row per thread,
- * one output buffer, one low-rank matrix; pages of the source are given back as they are used up.
+ * (convert_ggmf.c) through the atomic writer. Matrices go row by row through float32 to the new
+ * type, rows in parallel; where nothing changes the bytes stay as they are, and float32 only shows
+ * whether they are finite. A row's bytes depend on that row only, so the file is the same for any
+ * number of threads. Memory: one float row per thread, one output buffer, one low-rank matrix;
+ * pages of the source are given back as they are used up.
  */
 #include "convert.h"
 #include "file/write.h"
@@ -13,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CHUNK (8u << 20) /* bytes of output, or of copied input, at a time */
+#define CHUNK (8u << 20) /* bytes of output at a time */
 
 /* ---------------------------------------------------------------- small help for the containers */
 
@@ -149,7 +150,8 @@ typedef struct encode_job {
     const rw_weight *w;
     rw_type type;
     uint64_t row0, cols, row_bytes;
-    uint8_t *out;
+    float limit;
+    uint8_t *out;  /* NULL: the rows are only looked at */
     float *rows;   /* [n_threads][cols] */
     uint64_t *bad; /* [n_threads] first element that the type cannot hold, or UINT64_MAX */
 } encode_job;
@@ -164,9 +166,10 @@ typedef struct stream {
     uint64_t done, total;
 } stream;
 
-/* The largest magnitude that encodes to a finite number: blocks hold halves. */
-static float limit_of(rw_type type) {
-    if (type == RW_F32) return FLT_MAX;
+/* The largest magnitude that encodes to a finite number: blocks hold halves. What is copied only
+ * has to be finite. */
+static float limit_of(rw_type type, bool copy) {
+    if (type == RW_F32 || copy) return FLT_MAX;
     return type == RW_BF16 ? 0x1.fep127f : 65504.0f;
 }
 
@@ -190,13 +193,13 @@ static rwkv_status out_of_range(const rw_weight *w, uint64_t element, rw_type ty
 static void encode_rows(void *ctx, size_t begin, size_t end, uint32_t thread) {
     encode_job *j = ctx;
     const rw_type_info *type = rw_type_get(j->type);
-    float *x = j->rows + thread * j->cols, limit = limit_of(j->type);
+    float *x = j->rows + thread * j->cols;
     for (uint64_t r = begin; r < end && j->bad[thread] == UINT64_MAX; r++) {
         rw_weight_rows(j->w, j->c, j->row0 + r, 1, x);
-        size_t wrong = first_beyond(x, j->cols, limit);
+        size_t wrong = first_beyond(x, j->cols, j->limit);
         if (wrong < j->cols)
             j->bad[thread] = (j->row0 + r) * j->cols + wrong;
-        else
+        else if (j->out)
             type->encode(x, j->out + r * j->row_bytes, j->cols);
     }
 }
@@ -210,23 +213,18 @@ static rwkv_status tick(stream *s, uint64_t bytes, rwkv_error *err) {
     return RWKV_OK;
 }
 
-static rwkv_status write_copy(stream *s, const rw_weight *w, rwkv_error *err) {
-    for (uint64_t at = 0; at < w->bytes; at += CHUNK) {
-        uint64_t n = w->bytes - at < CHUNK ? w->bytes - at : CHUNK;
-        RW_TRY(rw_writer_add(s->w, w->data + at, n, err));
-        rw_file_release(w->tensor->file, w->data + at, n);
-        RW_TRY(tick(s, n, err));
-    }
-    return RWKV_OK;
-}
-
 static rwkv_status write_matrix(stream *s, const rw_piece *piece, const rw_weight *w,
                                 rwkv_error *err) {
     uint64_t cols = rw_rule_cols(s->p->c, w->rule), n_rows = w->n_elems / cols,
              row_bytes = piece->bytes / n_rows;
     uint64_t per_chunk = CHUNK / row_bytes ? CHUNK / row_bytes : 1, from_bytes = w->bytes / n_rows;
     uint32_t n_threads = rw_pool_threads(s->pool);
-    encode_job job = {s->p->c, w, piece->type, 0, cols, row_bytes, s->out, s->values, s->bad};
+    bool copy = is_copy(piece, w);
+    encode_job job = {
+        .c = s->p->c, .w = w, .type = piece->type, .cols = cols, .row_bytes = row_bytes,
+        .limit = limit_of(piece->type, copy), .out = copy ? NULL : s->out, .rows = s->values,
+        .bad = s->bad,
+    };
     for (uint64_t row = 0; row < n_rows; row += per_chunk) {
         uint64_t n = n_rows - row < per_chunk ? n_rows - row : per_chunk, bad = UINT64_MAX;
         job.row0 = row;
@@ -238,8 +236,9 @@ static rwkv_status write_matrix(stream *s, const rw_piece *piece, const rw_weigh
             rw_weight_rows(w, s->p->c, bad / cols, 1, s->values);
             return out_of_range(w, bad, piece->type, s->values[bad % cols], err);
         }
-        RW_TRY(rw_writer_add(s->w, s->out, n * row_bytes, err));
-        rw_file_release(w->tensor->file, w->data + row * from_bytes, n * from_bytes);
+        const uint8_t *from = w->data + row * from_bytes;
+        RW_TRY(rw_writer_add(s->w, copy ? from : s->out, n * row_bytes, err));
+        rw_file_release(w->tensor->file, from, n * from_bytes);
         RW_TRY(tick(s, n * from_bytes, err));
     }
     return RWKV_OK;
@@ -251,10 +250,11 @@ static rwkv_status write_values(stream *s, const rw_piece *piece, const rw_weigh
     uint64_t bytes = 0;
     rw_type_bytes(piece->type, w->n_elems, &bytes);
     rw_weight_values(w, s->p->c, piece->form, s->values);
-    size_t wrong = first_beyond(s->values, w->n_elems, limit_of(piece->type));
+    bool copy = is_copy(piece, w);
+    size_t wrong = first_beyond(s->values, w->n_elems, limit_of(piece->type, copy));
     if (wrong < w->n_elems) return out_of_range(w, wrong, piece->type, s->values[wrong], err);
-    rw_type_get(piece->type)->encode(s->values, s->out, w->n_elems);
-    RW_TRY(rw_writer_add(s->w, s->out, bytes, err));
+    if (!copy) rw_type_get(piece->type)->encode(s->values, s->out, w->n_elems);
+    RW_TRY(rw_writer_add(s->w, copy ? w->data : s->out, bytes, err));
     return tick(s, w->bytes, err);
 }
 
@@ -268,12 +268,8 @@ static rwkv_status write_piece(stream *s, const rw_piece *piece, rwkv_error *err
     }
     for (uint32_t i = 0; i < piece->n_src && st == RWKV_OK; i++) {
         const rw_weight *w = piece->src[i];
-        if (is_copy(piece, w))
-            st = write_copy(s, w, err);
-        else if (w->rule->kind == RW_MATRIX)
-            st = write_matrix(s, piece, w, err);
-        else
-            st = write_values(s, piece, w, err);
+        st = w->rule->kind == RW_MATRIX ? write_matrix(s, piece, w, err)
+                                        : write_values(s, piece, w, err);
     }
     uint64_t over = piece->bytes % s->p->target->alignment;
     if (st == RWKV_OK && over) st = rw_writer_add(s->w, zeros, s->p->target->alignment - over, err);
@@ -299,7 +295,6 @@ static rwkv_status prepare(stream *s, size_t header, uint64_t *file_bytes, rwkv_
         for (uint32_t k = 0; k < piece->n_src; k++) {
             const rw_weight *w = piece->src[k];
             s->total += w->bytes;
-            if (is_copy(piece, w)) continue;
             bool rows = w->rule->kind == RW_MATRIX;
             need = rows ? rw_rule_cols(p->c, w->rule) : w->n_elems;
             rw_type_bytes(piece->type, need, &encoded);

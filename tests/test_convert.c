@@ -667,6 +667,41 @@ static void numbers_out_of_range(void **state) {
         }
 }
 
+/* What is copied byte by byte is looked at too: a damaged file must not become a fresh one. */
+static void copies_are_finite(void **state) {
+    (void)state;
+    static const char *const tensors[] = {"blocks.1.att.key.weight", "blocks.0.att.a1",
+                                          "blocks.1.ln1.weight"};
+    static const struct {
+        const char *type, *format;
+        rw_type stored;
+        float value;
+        rwkv_status expected;
+    } cases[] = {{"F32", "ggmf", RW_F32, NAN, RWKV_E_NUMERIC},
+                 {NULL, NULL, RW_F32, INFINITY, RWKV_E_NUMERIC},
+                 {NULL, NULL, RW_BF16, -INFINITY, RWKV_E_NUMERIC},
+                 {NULL, NULL, RW_BF16, 3e38f, RWKV_OK}};
+    char in[512], out[512], dir[512];
+    fresh_folder(dir, "copies");
+    path_in(in, dir, "in.pth");
+    path_in(out, dir, "out");
+    for (size_t t = 0; t < sizeof tensors / sizeof *tensors; t++)
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            test_shape s = {.version = "7", .V = 20, .seed = 101};
+            test_model *m = test_model_new(&s);
+            test_tensor *x = test_model_find(m, tensors[t]);
+            x->data[x->n - 3] = cases[i].value;
+            test_model_save(m, AS_PTH, cases[i].stored, in);
+            rwkv_error err = {0};
+            if (convert(in, out, cases[i].format, cases[i].type, &err) != cases[i].expected)
+                fail_msg("%s %g: %s", tensors[t], (double)cases[i].value, err.message);
+            if (cases[i].expected) assert_non_null(strstr(err.message, tensors[t]));
+            assert_int_equal(count_files(dir), cases[i].expected ? 1 : 2);
+            unlink(out);
+            test_model_free(m);
+        }
+}
+
 /* ---------------------------------------------------------------- interruptions */
 
 typedef struct watch {
@@ -950,6 +985,7 @@ int main(void) {
         cmocka_unit_test(refusals),
         cmocka_unit_test(output_is_input),
         cmocka_unit_test(numbers_out_of_range),
+        cmocka_unit_test(copies_are_finite),
         cmocka_unit_test(cancel_anywhere),
         cmocka_unit_test(disk_full),
 #ifdef __linux__
