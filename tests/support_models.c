@@ -37,6 +37,17 @@ const test_shape test_shapes[] = {
      .seed = 10},
     {.version = "7", .n_layer = 2, .D = 64, .H = 1, .N = 64, .F = 256, .rank = 16, .seed = 11},
     {.version = "7a", .n_layer = 2, .D = 40, .H = 5, .N = 8, .F = 70, .V = 50, .seed = 12},
+    /* n_att is not n_embd; one layer, one head, one channel per head, ranks above the width */
+    {.version = "4", .D = 24, .H = 37, .F = 9, .V = 5, .seed = 13},
+    {.version = "4", .D = 41, .H = 10, .F = 30, .V = 40, .seed = 14},
+    {.version = "5.0", .D = 20, .H = 3, .N = 9, .F = 31, .V = 33, .seed = 15},
+    {.version = "5.1", .D = 43, .H = 1, .N = 12, .F = 20, .V = 30, .seed = 16},
+    {.version = "5.2", .D = 12, .H = 5, .N = 7, .F = 40, .V = 20, .seed = 17},
+    {.version = "6", .D = 17, .H = 4, .N = 11, .F = 25, .V = 35, .rank = 50, .seed = 18},
+    {.version = "6", .n_layer = 1, .D = 8, .H = 3, .N = 1, .F = 3, .V = 2, .rank = 2, .seed = 19},
+    {.version = "7", .D = 22, .H = 2, .N = 31, .F = 26, .V = 36, .rank = 70, .seed = 20},
+    {.version = "7", .n_layer = 1, .D = 36, .H = 1, .N = 8, .F = 5, .V = 3, .rank = 2, .seed = 21},
+    {.version = "7a", .D = 19, .H = 3, .N = 8, .F = 23, .V = 27, .seed = 22},
     {0}};
 
 const test_shape test_small_shape = {
