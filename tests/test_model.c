@@ -2,6 +2,7 @@
  * reference, with each kernel set; the same bits for every way of cutting a text, any number of
  * threads and any company in a batch; and the golden checkpoints where they are at hand. */
 #include "base/json.h"
+#include "model/model.h"
 #include "support_reference.h"
 #include <math.h>
 
@@ -350,6 +351,93 @@ static void same_bits_when_the_work_is_split(void **unused) {
     }
 }
 
+/* Rows of low-rank matrices may be longer than all others, and than what is decoded at a time. */
+static void ranks_may_exceed_every_other_size(void **unused) {
+    (void)unused;
+    static const char *const versions[] = {"6", "7"};
+    for (size_t v = 0; v < sizeof versions / sizeof *versions; v++) {
+        test_shape shape = {.version = versions[v], .D = 8, .F = 9, .V = 11, .rank = 16400};
+        test_model *t = test_model_new(&shape);
+        reference *ref = reference_new(t);
+        rwkv_model *m = open_model(test_model_file(&shape, AS_PTH, RW_F16), NULL, 2);
+        check_tokens(m, ref, 3, versions[v]);
+        rwkv_model_free(m);
+        reference_free(ref);
+        test_model_free(t);
+    }
+}
+
+/* The largest pass, alone and in company: nothing is written behind the workspace. */
+static void the_workspace_is_large_enough(void **unused) {
+    (void)unused;
+    enum { GUARD = 1 << 16 };
+    for (const test_shape *shape = test_shapes; shape->version; shape++) {
+        rwkv_model *m = open_model(test_model_file(shape, AS_PTH, RW_F16), NULL, 2);
+        float *own = m->work, *all = floats(RW_MAX_ROWS * m->V), mark = -12345.678f;
+        size_t n = m->work_len;
+        int32_t tokens[RW_MAX_ROWS];
+        rwkv_batch_item items[RW_MAX_ROWS];
+        random_tokens(tokens, RW_MAX_ROWS, m->V, 1);
+        m->work = floats(n + GUARD);
+        for (size_t i = 0; i < n + GUARD; i++) m->work[i] = mark;
+        for (size_t i = 0; i < RW_MAX_ROWS; i++)
+            items[i] = (rwkv_batch_item){new_session(m), &tokens[i], 1};
+        assert_int_equal(rwkv_eval_batch(items, RW_MAX_ROWS, NULL), RWKV_OK);
+        assert_int_equal(rwkv_session_eval_all(items[0].session, tokens, RW_MAX_ROWS, all, NULL),
+                         RWKV_OK);
+        for (size_t i = n; i < n + GUARD; i++)
+            if (m->work[i] != mark) fail_msg("v%s: float %zu of %zu", shape->version, i, n);
+        for (size_t i = 0; i < RW_MAX_ROWS; i++) rwkv_session_free(items[i].session);
+        free(m->work);
+        free(all);
+        m->work = own;
+        rwkv_model_free(m);
+    }
+}
+
+/* Whatever sessions pend, sit out or feed, each is where its twin is, which was fed token by token. */
+static void batches_at_random(void **unused) {
+    (void)unused;
+    static const char *const versions[] = {"4", "5.2", "6", "7"};
+    enum { SESSIONS = 9, ROUNDS = 25, LONGEST = 290 };
+    for (size_t v = 0; v < sizeof versions / sizeof *versions; v++) {
+        test_shape shape = {.version = versions[v], .D = 16, .F = 20, .V = 40, .seed = v};
+        rwkv_model *m = open_model(test_model_file(&shape, AS_PTH, RW_F32), NULL, 2);
+        rwkv_session *s[SESSIONS], *twin[SESSIONS];
+        int32_t tokens[SESSIONS][LONGEST];
+        rwkv_batch_item items[SESSIONS];
+        uint64_t rng = 77 + v, fed[SESSIONS] = {0};
+        for (size_t i = 0; i < SESSIONS; i++) s[i] = new_session(m), twin[i] = new_session(m);
+        for (int round = 0; round < ROUNDS; round++) {
+            size_t n = 0, first = rng_u64(&rng) % SESSIONS;
+            for (size_t k = 0; k < SESSIONS; k++) {
+                size_t i = (first + k) % SESSIONS;
+                size_t len = rng_u64(&rng) % (rng_u64(&rng) % 4 ? 5 : LONGEST + 1);
+                random_tokens(tokens[i], LONGEST, 40, rng_u64(&rng));
+                if (rng_u64(&rng) % 2 && rwkv_session_pending(s[i]) < 0)
+                    assert_int_equal(rwkv_session_pend(s[i], tokens[i][LONGEST - 1], NULL), 0);
+                int32_t pending = rwkv_session_pending(s[i]);
+                if (rng_u64(&rng) % 4 == 0 || (len == 0 && pending < 0)) continue;
+                if (pending >= 0) feed(twin[i], &pending, 1);
+                for (size_t t = 0; t < len; t++) feed(twin[i], &tokens[i][t], 1);
+                fed[i] += len + (pending >= 0);
+                items[n++] = (rwkv_batch_item){s[i], len ? tokens[i] : NULL, len};
+            }
+            if (n) assert_int_equal(rwkv_eval_batch(items, n, NULL), RWKV_OK);
+            for (size_t i = 0; i < n; i++) assert_int_equal(rwkv_session_pending(items[i].session), -1);
+            for (size_t i = 0; i < SESSIONS; i++) {
+                size_t state = rwkv_session_state_len(s[i]) * sizeof(float);
+                assert_int_equal(rwkv_session_n_tokens(s[i]), fed[i]);
+                assert_memory_equal(rwkv_session_state(s[i]), rwkv_session_state(twin[i]), state);
+                if (!fed[i]) continue;
+                assert_memory_equal(rwkv_session_logits(s[i]), rwkv_session_logits(twin[i]), 160);
+            }
+        }
+        for (size_t i = 0; i < SESSIONS; i++) rwkv_session_free(s[i]), rwkv_session_free(twin[i]);
+        rwkv_model_free(m);
+    }
+}
+
 /* ---- golden checkpoints */
 
 typedef struct golden {
@@ -557,6 +645,9 @@ int main(void) {
         cmocka_unit_test(fingerprints_tell_models_apart),
         cmocka_unit_test(same_bits_for_any_cut_threads_and_company),
         cmocka_unit_test(same_bits_when_the_work_is_split),
+        cmocka_unit_test(ranks_may_exceed_every_other_size),
+        cmocka_unit_test(the_workspace_is_large_enough),
+        cmocka_unit_test(batches_at_random),
         cmocka_unit_test(golden_checkpoints),
         cmocka_unit_test(tiny_trained_models),
         cmocka_unit_test(digits_are_reversed),

@@ -74,9 +74,10 @@ static rwkv_status bind_all(struct rwkv_model *m, rwkv_error *err) {
     return RWKV_OK;
 }
 
+/* Of any matrix that is multiplied or looked up. */
 static uint32_t longest_row(const rw_checkpoint *c) {
     uint32_t n = 0;
-    static const rw_dim sizes[] = {RW_D, RW_A, RW_F, RW_E};
+    static const rw_dim sizes[] = {RW_D, RW_A, RW_F, RW_E, RW_RW, RW_RA, RW_RV, RW_RG, RW_RM};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (c->dim[sizes[i]] > n) n = c->dim[sizes[i]];
     return n;
@@ -227,7 +228,7 @@ static rwkv_status find_text(struct rwkv_model *m, const rwkv_model_options *opt
     if (!found) RW_TRY(rw_meta_str(t, "tokenizer.chat_template", &own, &own_len, &found, err));
     if (opt->chat) {
         m->chat = rwkv_template_find(opt->chat);
-        if (!m->chat) return rw_fail(err, RWKV_E_ARG, "unknown chat template %s", opt->chat);
+        if (!m->chat) return rw_template_unknown(opt->chat, err);
     } else {
         m->chat = rw_template_choose(found ? own : NULL, own_len, m->ckpt->name, rw_version_name(m->ckpt->version),
                                      m->V);
