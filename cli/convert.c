@@ -151,16 +151,14 @@ static void on_bus_error(int signal_number) {
     _exit(EXIT_SYSTEM);
 }
 
-/* However the program is stopped, the unfinished file is removed; a file that grows beyond a limit
- * is an error of write and no death. */
+/* However the program is stopped, the unfinished file is removed. */
 static void catch_signals(void) {
-    struct sigaction end = {.sa_handler = on_terminate}, ignore = {.sa_handler = SIG_IGN};
+    struct sigaction end = {.sa_handler = on_terminate};
     struct sigaction bus = {.sa_handler = on_bus_error};
     sigaction(SIGBUS, &bus, NULL);
     cli_catch_interrupt();
     sigaction(SIGTERM, &end, NULL);
     sigaction(SIGHUP, &end, NULL);
-    sigaction(SIGXFSZ, &ignore, NULL);
 }
 
 static bool on_progress(void *user, uint64_t done, uint64_t total) {
@@ -238,8 +236,8 @@ static int convert(void) {
 static const option_spec *convert_options(void) {
     static const option_spec specs[] = {
         {"type", 0, OPT_STRING, &j.type, "TYPE",
-         "F32 F16 BF16 Q8_0 Q6_K Q5_K Q4_K Q5_1 Q5_0 Q4_1 Q4_0; default: as in IN",
-         "F32 F16 BF16 Q8_0 Q6_K Q5_K Q4_K Q5_1 Q5_0 Q4_1 Q4_0；默认与输入相同", 0, 0},
+         "F32 F16 BF16 Q8_0 Q6_K Q5_K Q4_K Q5_1 Q5_0 Q4_1 Q4_0; default: as in IN (quantize: Q5_1)",
+         "F32 F16 BF16 Q8_0 Q6_K Q5_K Q4_K Q5_1 Q5_0 Q4_1 Q4_0；默认与输入相同（quantize：Q5_1）", 0, 0},
         {"format", 0, OPT_STRING, &j.format, "FORMAT",
          "gguf, or ggmf (rwkv.cpp); default: ggmf if OUT ends in .bin, else gguf",
          "gguf 或 ggmf（rwkv.cpp）；默认：OUT 以 .bin 结尾为 ggmf，否则 gguf", 0, 0},
@@ -253,7 +251,8 @@ static const option_spec *convert_options(void) {
         {"verify", 0, OPT_FLAG, &j.verify, NULL, "compare both files' logits on a built-in text",
          "在内置文本上比较两个文件的 logits", 0, 0},
         {"force", 0, OPT_FLAG, &j.force, NULL,
-         "replace an existing file; verify even if memory is short", "覆盖已有文件；内存不足也校验", 0, 0},
+         "without OUT, replace an existing file; verify even if memory is short",
+         "未给出 OUT 时覆盖已有文件；内存不足也校验", 0, 0},
         {0},
     };
     return specs;

@@ -52,10 +52,12 @@ static int dispatch(int argc, char **argv) {
     return c ? c->run(argc - 1, argv + 1) : cli_unknown_command(name);
 }
 
-/* A reader that goes away must not kill a program that still has a state to save: writes fail with
- * EPIPE instead. LC_NUMERIC stays "C" so that numbers have points everywhere. */
+/* A reader that goes away, or a limit on the size of files, must not kill a program that still has
+ * a state to save or a file to remove: writes fail with EPIPE and EFBIG instead. LC_NUMERIC stays
+ * "C" so that numbers have points everywhere. */
 int main(int argc, char **argv) {
     setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     return cli_close_output(dispatch(argc, argv));
 }

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -626,6 +627,13 @@ static void test_bad_files(void **state) {
     free(data);
     expect(2, "", "cut.gguf:", rwkv("x", "run %s", path));
     expect(1, "", "scalar", rwkv("x", "run %s --isa none", byte_model()));
+    expect(1, "", "found foo; expected one of world g1",
+           rwkv("x", "run %s --template foo", byte_model()));
+    if (shared_path("golden/lora/lora.pth")) {
+        expect(2, "", "a LoRA file", rwkv(NULL, "info %s", shared_path("golden/lora/lora.pth")));
+        expect(2, "", "a state-tuned file",
+               rwkv(NULL, "info %s", shared_path("golden/state/v7-state.pth")));
+    }
     snprintf(path, sizeof path, "%s", temp_path("nan.pth"));
     test_model *m = test_model_new(&test_small_shape);
     test_model_find(m, "blocks.0.ffn.key.weight")->data[3] = NAN;
@@ -777,6 +785,34 @@ static void test_full_disk(void **state) {
     free(err);
 }
 
+/* Q5: a limit on the size of files is a full disk and no death; no unfinished file stays. */
+static void test_file_size_limit(void **state) {
+    (void)state;
+    char out[512];
+    snprintf(out, sizeof out, "%s", temp_path("limited/out"));
+    mkdir(temp_path("limited"), 0700);
+    const char *m = byte_model();
+    result model = rwkv(NULL, "info %s", m);
+    assert_int_equal(model.code, 0);
+    drop(&model);
+    struct rlimit before, limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    limit = before;
+    limit.rlim_cur = 2000;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    result logits = rwkv(NULL, "logits %s --tokens 1,2,3,4 --out %s", m, out);
+    result run = rwkv(NULL, "run %s -p a -n 1 --save-state %s", m, out);
+    char script[600];
+    snprintf(script, sizeof script, "hi\n/save %s\n/tokens\n", out);
+    result talk = rwkv(script, "chat %s -n 1", m);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    expect_text(&talk, "messages"); /* the chat goes on */
+    expect(3, NULL, "cannot write", logits);
+    expect(3, NULL, "cannot write", run);
+    expect(3, NULL, "cannot write", talk);
+    assert_int_equal(rmdir(temp_path("limited")), 0); /* nothing is in it */
+}
+
 int main(void) {
     setenv("LC_ALL", "C.UTF-8", 1);
     const struct CMUnitTest tests[] = {
@@ -804,6 +840,7 @@ int main(void) {
         cmocka_unit_test(test_closed_pipe),
         cmocka_unit_test(test_shrinking_file),
         cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_file_size_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
