@@ -9,6 +9,7 @@
  */
 #include "convert.h"
 #include "file/write.h"
+#include "text/text.h"
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -221,8 +222,14 @@ static rwkv_status write_matrix(stream *s, const rw_piece *piece, const rw_weigh
     uint32_t n_threads = rw_pool_threads(s->pool);
     bool copy = is_copy(piece, w);
     encode_job job = {
-        .c = s->p->c, .w = w, .type = piece->type, .cols = cols, .row_bytes = row_bytes,
-        .limit = limit_of(piece->type, copy), .out = copy ? NULL : s->out, .rows = s->values,
+        .c = s->p->c,
+        .w = w,
+        .type = piece->type,
+        .cols = cols,
+        .row_bytes = row_bytes,
+        .limit = limit_of(piece->type, copy),
+        .out = copy ? NULL : s->out,
+        .rows = s->values,
         .bad = s->bad,
     };
     for (uint64_t row = 0; row < n_rows; row += per_chunk) {
@@ -334,8 +341,7 @@ static rwkv_status read_options(rw_plan *p, rwkv_error *err) {
         return rw_fail(err, RWKV_E_ARG, "format: found %s; expected gguf or ggmf", o->format);
     if (o->n_threads > 1024)
         return rw_fail(err, RWKV_E_ARG, "n_threads: found %u; expected at most 1024", o->n_threads);
-    if (o->chat && !rwkv_template_find(o->chat))
-        return rw_fail(err, RWKV_E_ARG, "unknown chat template %s", o->chat);
+    if (o->chat && !rwkv_template_find(o->chat)) return rw_template_unknown(o->chat, err);
     p->type = RW_TYPE_COUNT;
     if (!o->type) return RWKV_OK;
     p->type = rw_type_by_name(o->type);

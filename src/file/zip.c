@@ -71,8 +71,14 @@ static rwkv_status read_u32_wide(rw_reader *r, uint64_t *out, const char *what, 
 
 static rwkv_status read_end(const rw_file *f, directory *d, rwkv_error *err) {
     rw_reader r = rw_reader_at(f, f->size < END_SIZE ? 0 : f->size - END_SIZE, f->size);
-    uint64_t disk, comment;
-    RW_TRY(expect_signature(&r, END, "end of central directory", err));
+    uint64_t disk, comment, at = r.pos;
+    uint32_t found;
+    RW_TRY(rw_read_u32(&r, &found, "end of central directory", err));
+    if (found != END)
+        return rw_read_fail(&r, at, err,
+                            "zip: end of central directory; found signature %08x; expected %08x "
+                            "(is the end of the file missing?)",
+                            found, END);
     RW_TRY(read_u16_wide(&r, &d->disks, "disk number", err));
     RW_TRY(read_u16_wide(&r, &disk, "disk number", err));
     d->disks += disk;

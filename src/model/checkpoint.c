@@ -387,6 +387,9 @@ static rwkv_status find_version(rw_checkpoint *c, rwkv_error *err) {
     else if (has(c, "att.time_state") || (c->table->n_tensors && strstr(c->table->tensors[0].name, "time_state")))
         return rw_fail_at(err, RWKV_E_MODEL, c->table->path, RWKV_NO_OFFSET,
                           "this is a state-tuned file (time_state only), not a model");
+    else if (c->table->n_tensors && strstr(c->table->tensors[0].name, ".lora_"))
+        return rw_fail_at(err, RWKV_E_MODEL, c->table->path, RWKV_NO_OFFSET,
+                          "this is a LoRA file (%s), not a model", c->table->tensors[0].name);
     else
         return rw_fail_at(err, RWKV_E_MODEL, c->table->path, RWKV_NO_OFFSET,
                           "no RWKV model: found %zu tensors (first: %s); expected the tensors of RWKV v4 "

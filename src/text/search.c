@@ -124,7 +124,8 @@ rwkv_status rw_tokenizer_search(rwkv_tokenizer **out, const char *vocab, const c
             model_path ? model_path : "", n_vocab, but, s.refused.message);
     }
     return rw_fail(err, RWKV_E_VOCAB,
-                   "%s: vocabulary %s not found beside the model or in the data directory; run "
-                   "scripts/vocab.sh, or pass --vocab FILE%s%s",
+                   "%s: vocabulary %s found neither beside the model nor in ~/.local/share/rwkv "
+                   "($XDG_DATA_HOME/rwkv); scripts/vocab.sh of the sources gets it there from "
+                   "PyPI; or pass --vocab FILE%s%s",
                    model_path ? model_path : "", usual, but, s.refused.message);
 }

@@ -11,6 +11,7 @@
 #include "text.h"
 #include "vocab.h"
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
 struct rwkv_template {
@@ -54,6 +55,14 @@ const rwkv_template *rwkv_template_find(const char *name) {
         if (strcmp(templates[i].name, name) == 0) return &templates[i];
     }
     return NULL;
+}
+
+rwkv_status rw_template_unknown(const char *name, rwkv_error *err) {
+    char names[128] = "";
+    size_t n = 0;
+    for (size_t i = 0; i < N_TEMPLATES && n < sizeof names; i++)
+        n += (size_t)snprintf(names + n, sizeof names - n, " %s", templates[i].name);
+    return rw_fail(err, RWKV_E_ARG, "chat template: found %s; expected one of%s", name, names);
 }
 
 const char *rwkv_template_name(const rwkv_template *t) {

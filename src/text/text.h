@@ -30,5 +30,7 @@ bool rw_tokenizer_has_zero(const rwkv_tokenizer *t);
 const rwkv_template *rw_template_choose(const char *gguf_template, size_t gguf_template_len,
                                         const char *model_name, const char *version,
                                         size_t n_vocab);
+/* RWKV_E_ARG that lists the names. */
+rwkv_status rw_template_unknown(const char *name, rwkv_error *err);
 
 #endif
