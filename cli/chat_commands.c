@@ -44,6 +44,7 @@ static int rewind_turns(chat *c, char *args) {
     conversation *talk = chat_now(c);
     size_t turns = talk->n / 2;
     char *end = args;
+    if (turns == 0) return chat_fail(c, EXIT_USAGE, T("There is no message yet.", "还没有消息。"));
     unsigned long n = *args ? strtoul(args, &end, 10) : 1;
     if (*end || *args == '-' || n == 0 || n > turns) {
         return chat_fail(c, EXIT_USAGE,

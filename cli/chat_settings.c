@@ -68,10 +68,18 @@ static bool read_parameter(rwkv_sampling *how, const struct parameter *p, const 
     return true;
 }
 
+/* The shortest digits that read back as the same float. */
+static void print_real(float x, char out[32]) {
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(out, 32, "%.*g", digits, (double)x);
+        if (strtof(out, NULL) == x) return;
+    }
+}
+
 static void print_parameter(const rwkv_sampling *how, const struct parameter *p, char out[32]) {
     const void *v = (const char *)how + p->at;
     if (p->kind == REAL)
-        snprintf(out, 32, "%g", (double)*(const float *)v);
+        print_real(*(const float *)v, out);
     else if (p->kind == WHOLE)
         snprintf(out, 32, "%u", *(const uint32_t *)v);
     else
@@ -202,10 +210,6 @@ json_t *chat_settings_json(const chat *c) {
     char value[32];
     for (size_t i = 0; i < N_PARAMETERS; i++) {
         print_parameter(&c->sampling, &parameters[i], value);
-        if (parameters[i].kind == REAL) {
-            snprintf(value, sizeof value, "%.9g",
-                     (double)*(const float *)((const char *)&c->sampling + parameters[i].at));
-        }
         json_object_set_new(o, parameters[i].name, json_string(value));
     }
     json_object_set_new(o, "order", json_string(order_name(c)));
@@ -214,7 +218,7 @@ json_t *chat_settings_json(const chat *c) {
     json_object_set_new(o, "biases", json_array());
     for (size_t i = 0; i < c->sampling.n_bias; i++) {
         const rwkv_logit_bias *b = &c->sampling.bias[i];
-        snprintf(value, sizeof value, "%.9g", (double)b->bias);
+        print_real(b->bias, value);
         json_array_append_new(json_object_get(o, "biases"), json_pack("[i, s]", b->token, value));
     }
     return o;

@@ -20,7 +20,7 @@ static void print_commands(FILE *to) {
 static void print_option(FILE *to, const option_spec *o) {
     char left[64], letter[8] = "    ";
     if (o->kind == OPT_HEADING) {
-        fprintf(to, "\n%s:\n", T(o->en, o->zh));
+        fprintf(to, T("\n%s:\n", "\n%s：\n"), T(o->en, o->zh));
         return;
     }
     if (o->letter) snprintf(letter, sizeof letter, "-%c, ", o->letter);

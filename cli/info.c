@@ -216,7 +216,8 @@ static void print_text(const rwkv_model *m, const rwkv_info *i, const char *no_t
     printf(T("%u layers, width %u, attention %u, FFN %u, ", "%u 层，宽 %u，注意力 %u，FFN %u，"),
            i->n_layer, i->n_embd, i->n_att, i->n_ffn);
     if (i->n_head) {
-        printf(T("%u heads of %u, ", "%u 个头 × %u，"), i->n_head, i->head_size);
+        printf(T("%u head%s of %u, ", "%u 个头%s × %u，"), i->n_head,
+               T(i->n_head == 1 ? "" : "s", ""), i->head_size);
     }
     printf(T("vocabulary %u\n", "词表 %u\n"), i->n_vocab);
     print_params(i->n_params);

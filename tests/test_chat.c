@@ -349,7 +349,8 @@ static void test_rewind_is_forgetting(void **state) {
     expect_read("", "one\ntwo\nthree\n/rewind\n/rewind\n/clear\n/undo\n",
                 "User: one\n\nAssistant: %\n\n");
     expect_failure("", "one\n/rewind 2\n", 1, "expected 1 to 1");
-    expect_failure("", "/rewind x\n", 1, "/rewind: found 'x'");
+    expect_failure("", "one\n/rewind x\n", 1, "/rewind: found 'x'");
+    expect_failure("", "/rewind\n", 1, "no message yet");
 }
 
 /* Dropped snapshots cost time, not exactness. */
