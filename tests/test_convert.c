@@ -547,6 +547,20 @@ static void vocabulary_with_merges(void **state) {
         assert_memory_equal(ids, ((int32_t[]){3, 2, 1}), 3 * sizeof *ids);
         rwkv_model_free(model);
     }
+    /* With an id that the model has no row for, the file has no vocabulary. */
+    size_t n, at = 0;
+    char *bytes = slurp(out, &n);
+    while (at + 6 < n && memcmp(bytes + at, "\"ab\":3", 6) != 0) at++;
+    assert_true(at + 6 < n);
+    bytes[at + 5] = '9';
+    spill(again, bytes, n);
+    free(bytes);
+    rwkv_model *model = NULL;
+    rwkv_error err = {0};
+    assert_int_equal(rwkv_model_open(&model, again, NULL, NULL), RWKV_OK);
+    assert_null(rwkv_model_tokenizer(model, &err));
+    assert_int_equal(err.code, RWKV_E_VOCAB);
+    rwkv_model_free(model);
 }
 
 /* ---------------------------------------------------------------- refusals */

@@ -203,6 +203,20 @@ static rwkv_status gguf_tokenizer(struct rwkv_model *m, rwkv_error *err) {
     return st;
 }
 
+static rwkv_status json_tokenizer(struct rwkv_model *m, const rw_meta *json, rwkv_error *err) {
+    const char *path = m->ckpt->table->path;
+    rwkv_tokenizer *t = NULL;
+    RW_TRY(rw_tokenizer_from_text(&t, path, json->v.str.s, json->v.str.len, err));
+    size_t size = rwkv_tokenizer_size(t);
+    if (size <= m->V) {
+        m->tokenizer = t;
+        return RWKV_OK;
+    }
+    rwkv_tokenizer_free(t);
+    return rw_fail_at(err, RWKV_E_VOCAB, path, json->offset, "%s: found %zu ids; expected at most %u", json->key,
+                      size, m->V);
+}
+
 /* A model without vocabulary is still a model: the error is kept for whoever asks for the tokenizer. A
  * vocabulary that the caller names must be right. */
 static rwkv_status find_text(struct rwkv_model *m, const rwkv_model_options *opt, rwkv_error *err) {
@@ -210,8 +224,7 @@ static rwkv_status find_text(struct rwkv_model *m, const rwkv_model_options *opt
     rwkv_status st = RWKV_E_VOCAB;
     rwkv_error why = {0};
     const rw_meta *json = rw_meta_find(t, "tokenizer.huggingface.json");
-    if (!opt->vocab && json && json->kind == RW_META_STRING)
-        st = rw_tokenizer_from_text(&m->tokenizer, t->path, json->v.str.s, json->v.str.len, &why);
+    if (!opt->vocab && json && json->kind == RW_META_STRING) st = json_tokenizer(m, json, &why);
     else if (!opt->vocab && rw_meta_find(t, "tokenizer.ggml.model")) st = gguf_tokenizer(m, &why);
     if (st != RWKV_OK && st != RWKV_E_NOMEM)
         st = rw_tokenizer_search(&m->tokenizer, opt->vocab, t->path, m->V, &why);

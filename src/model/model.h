@@ -41,7 +41,7 @@ typedef struct rw_eval {
     float *x;                   /* [n_rows, D] residual */
     const float *x0;            /* [n_rows, D] LN(emb; ln0), for v7a */
     float *v_first;             /* [n_rows, A] values of layer 0, for v7 */
-    float *scratch, *scratch_end;
+    float *scratch;             /* the first float that is free */
 } rw_eval;
 
 struct rw_arch {
