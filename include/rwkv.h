@@ -191,7 +191,8 @@ RWKV_API rwkv_status rwkv_session_copy(rwkv_session *dst, const rwkv_session *sr
 /* Feeds n tokens (after the pending one, if any) and leaves the logits after the last. n may be 0
  * only to evaluate a pending token. Any n; allocates nothing; results do not depend on how a text
  * is cut into calls, on the number of threads, nor on other sessions. After RWKV_E_NUMERIC the
- * session must be reset or loaded; after any other error it is unchanged. */
+ * session (of a batch: each of them) must be reset or loaded; after any other error it is
+ * unchanged. */
 RWKV_API rwkv_status rwkv_session_eval(rwkv_session *s, const int32_t *tokens, size_t n,
                                        rwkv_error *err);
 /* The same, and writes the logits after every token: logits is [n, n_vocab]. No token may pend. */
@@ -222,12 +223,14 @@ RWKV_API rwkv_model *rwkv_session_model(const rwkv_session *s);
  * v5/v6: S [H][key][value], v7: S [H][value][key] (the order of rwkv.cpp). */
 RWKV_API size_t rwkv_session_state_len(const rwkv_session *s); /* in floats */
 RWKV_API const float *rwkv_session_state(const rwkv_session *s);
+/* Forgets the logits and the pending token; the count of tokens stays. */
 RWKV_API rwkv_status rwkv_session_set_state(rwkv_session *s, const float *state, size_t len,
                                             rwkv_error *err);
 
-/* ---- portable state blob: header, model fingerprint, tokens counted, state, logits, pending token,
- * an application's note (any bytes), checksum. Little endian; see docs/FORMATS.md. */
-enum { RWKV_STATE_F16 = 1 }; /* save flag: half the size, rounds the state */
+/* ---- portable state blob: header, model fingerprint, tokens counted, state, logits, pending
+ * token, an application's note (any bytes), checksum. Little endian; see docs/FORMATS.md. */
+/* Save flag: half the size, rounds the state. A state with numbers beyond float16 stays float32. */
+enum { RWKV_STATE_F16 = 1 };
 
 RWKV_API rwkv_status rwkv_session_save(const rwkv_session *s, const void *note, size_t note_len,
                                        uint32_t flags, void *buf, size_t cap, size_t *len,
@@ -320,8 +323,9 @@ typedef struct rwkv_sampling {
 RWKV_API rwkv_status rwkv_sampling_preset(rwkv_sampling *out, const char *name);
 RWKV_API const char *rwkv_sampling_preset_name(size_t i);
 
-/* n_vocab: the length of the logits. t (may be NULL) tells which ids exist (others are never drawn) and which digits and blanks are
- * exempt from counting. Parameters out of range are RWKV_E_ARG and named. */
+/* n_vocab: the length of the logits. t (may be NULL) tells which ids exist (others are never drawn)
+ * and which digits and blanks are exempt from counting. Parameters out of range are RWKV_E_ARG and
+ * named. */
 RWKV_API rwkv_status rwkv_sampler_new(rwkv_sampler **out, size_t n_vocab, const rwkv_tokenizer *t,
                                       const rwkv_sampling *how, rwkv_error *err);
 RWKV_API void rwkv_sampler_free(rwkv_sampler *p);

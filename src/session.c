@@ -1,10 +1,12 @@
-/* session.c - one timeline over a model: its recurrent state, the logits after its last token, at most one
- * pending token; and evaluation of one or many of them, cut into passes of at most RW_MAX_ROWS rows. */
+/* session.c - one timeline over a model: its recurrent state, the logits after its last token, at
+ * most one pending token; and evaluation of one or many of them, cut into passes of at most
+ * RW_MAX_ROWS rows. */
 #include "session.h"
 #include <string.h>
 
 rwkv_status rwkv_session_new(rwkv_session **out, rwkv_model *m, rwkv_error *err) {
-    if (!out || !m) return rw_fail(err, RWKV_E_ARG, "rwkv_session_new: out and model must be given");
+    if (!out || !m)
+        return rw_fail(err, RWKV_E_ARG, "rwkv_session_new: out and model must be given");
     rwkv_session *s = rw_calloc(1, sizeof *s);
     if (!s) return rw_nomem(err, sizeof *s);
     s->model = m;
@@ -39,7 +41,8 @@ void rwkv_session_reset(rwkv_session *s) {
 
 rwkv_status rwkv_session_copy(rwkv_session *dst, const rwkv_session *src, rwkv_error *err) {
     if (!dst || !src || dst->model != src->model)
-        return rw_fail(err, RWKV_E_ARG, "rwkv_session_copy: both sessions must be of the same open model");
+        return rw_fail(err, RWKV_E_ARG,
+                       "rwkv_session_copy: both sessions must be of the same open model");
     if (dst == src) return RWKV_OK;
     memcpy(dst->state, src->state, src->model->state_len * sizeof *src->state);
     memcpy(dst->logits, src->logits, src->model->V * sizeof *src->logits);
@@ -51,11 +54,14 @@ rwkv_status rwkv_session_copy(rwkv_session *dst, const rwkv_session *src, rwkv_e
 
 /* ---------------------------------------------------------------- evaluation */
 
-static rwkv_status check_tokens(const rwkv_model *m, const int32_t *tokens, size_t n, rwkv_error *err) {
-    if (n > 0 && !tokens) return rw_fail(err, RWKV_E_ARG, "tokens: found NULL; expected %zu ids", n);
+static rwkv_status check_tokens(const rwkv_model *m, const int32_t *tokens, size_t n,
+                                rwkv_error *err) {
+    if (n > 0 && !tokens)
+        return rw_fail(err, RWKV_E_ARG, "tokens: found NULL; expected %zu ids", n);
     for (size_t i = 0; i < n; i++)
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= m->V)
-            return rw_fail(err, RWKV_E_ARG, "token %zu: found id %d; expected 0..%u", i, tokens[i], m->V - 1);
+            return rw_fail(err, RWKV_E_ARG, "token %zu: found id %d; expected 0..%u", i, tokens[i],
+                           m->V - 1);
     return RWKV_OK;
 }
 
@@ -64,7 +70,8 @@ static rwkv_status check_items(const rwkv_batch_item *items, size_t n, rwkv_erro
     for (size_t i = 0; i < n; i++) {
         const rwkv_session *s = items[i].session;
         if (!s || s->model != items[0].session->model)
-            return rw_fail(err, RWKV_E_ARG, "item %zu: sessions of one call must be of one model", i);
+            return rw_fail(err, RWKV_E_ARG, "item %zu: sessions of one call must be of one model",
+                           i);
         if (items[i].n_tokens == 0 && s->pending < 0)
             return rw_fail(err, RWKV_E_ARG, "item %zu: no token to evaluate", i);
         RW_TRY(check_tokens(s->model, items[i].tokens, items[i].n_tokens, err));
@@ -82,7 +89,8 @@ static bool all_different(const rwkv_batch_item *items, size_t n) {
 
 rwkv_status rwkv_eval_batch(const rwkv_batch_item *items, size_t n, rwkv_error *err) {
     RW_TRY(check_items(items, n, err));
-    if (!all_different(items, n)) return rw_fail(err, RWKV_E_ARG, "rwkv_eval_batch: a session occurs twice");
+    if (!all_different(items, n))
+        return rw_fail(err, RWKV_E_ARG, "rwkv_eval_batch: a session occurs twice");
     rwkv_model *m = items[0].session->model;
     int32_t tokens[RW_MAX_ROWS];
     rw_segment segs[RW_MAX_ROWS];
@@ -93,7 +101,8 @@ rwkv_status rwkv_eval_batch(const rwkv_batch_item *items, size_t n, rwkv_error *
         size_t total = items[i].n_tokens + pend, done = 0;
         while (done < total) {
             size_t take = total - done < RW_MAX_ROWS - n_rows ? total - done : RW_MAX_ROWS - n_rows;
-            segs[n_segs++] = (rw_segment){s->state, n_rows, take, done + take == total ? s->logits : NULL};
+            segs[n_segs++] =
+                (rw_segment){s->state, n_rows, take, done + take == total ? s->logits : NULL};
             for (size_t k = done; k < done + take; k++)
                 tokens[n_rows++] = pend && k == 0 ? s->pending : items[i].tokens[k - pend];
             done += take;
@@ -108,7 +117,8 @@ rwkv_status rwkv_eval_batch(const rwkv_batch_item *items, size_t n, rwkv_error *
         s->pending = -1;
         s->has_logits = true;
         if (!m->k->all_finite(s->logits, m->V))
-            return rw_fail(err, RWKV_E_NUMERIC, "%s: the logits hold NaN or infinity", m->ckpt->table->path);
+            return rw_fail(err, RWKV_E_NUMERIC, "%s: the logits hold NaN or infinity",
+                           m->ckpt->table->path);
     }
     return RWKV_OK;
 }
@@ -120,8 +130,10 @@ rwkv_status rwkv_session_eval(rwkv_session *s, const int32_t *tokens, size_t n, 
 
 rwkv_status rwkv_session_eval_all(rwkv_session *s, const int32_t *tokens, size_t n, float *logits,
                                   rwkv_error *err) {
-    if (!s || !logits || n == 0) return rw_fail(err, RWKV_E_ARG, "rwkv_session_eval_all: nothing to do");
-    if (s->pending >= 0) return rw_fail(err, RWKV_E_ARG, "rwkv_session_eval_all: a token is pending");
+    if (!s || !logits || n == 0)
+        return rw_fail(err, RWKV_E_ARG, "rwkv_session_eval_all: nothing to do");
+    if (s->pending >= 0)
+        return rw_fail(err, RWKV_E_ARG, "rwkv_session_eval_all: a token is pending");
     RW_TRY(check_tokens(s->model, tokens, n, err));
     size_t V = s->model->V;
     for (size_t done = 0; done < n;) {
@@ -134,7 +146,8 @@ rwkv_status rwkv_session_eval_all(rwkv_session *s, const int32_t *tokens, size_t
     s->n_tokens += n;
     s->has_logits = true;
     if (!s->model->k->all_finite(logits, n * V))
-        return rw_fail(err, RWKV_E_NUMERIC, "%s: the logits hold NaN or infinity", s->model->ckpt->table->path);
+        return rw_fail(err, RWKV_E_NUMERIC, "%s: the logits hold NaN or infinity",
+                       s->model->ckpt->table->path);
     return RWKV_OK;
 }
 
@@ -142,27 +155,43 @@ rwkv_status rwkv_session_pend(rwkv_session *s, int32_t token, rwkv_error *err) {
     if (!s) return rw_fail(err, RWKV_E_ARG, "rwkv_session_pend: no session");
     RW_TRY(check_tokens(s->model, &token, 1, err));
     if (s->pending >= 0)
-        return rw_fail(err, RWKV_E_ARG, "token %d is pending already; evaluate it first", s->pending);
+        return rw_fail(err, RWKV_E_ARG, "token %d is pending already; evaluate it first",
+                       s->pending);
     s->pending = token;
     return RWKV_OK;
 }
 
-int32_t rwkv_session_pending(const rwkv_session *s) { return s->pending; }
+int32_t rwkv_session_pending(const rwkv_session *s) {
+    return s->pending;
+}
 
-const float *rwkv_session_logits(const rwkv_session *s) { return s->has_logits ? s->logits : NULL; }
+const float *rwkv_session_logits(const rwkv_session *s) {
+    return s->has_logits ? s->logits : NULL;
+}
 
-uint64_t rwkv_session_n_tokens(const rwkv_session *s) { return s->n_tokens; }
+uint64_t rwkv_session_n_tokens(const rwkv_session *s) {
+    return s->n_tokens;
+}
 
-rwkv_model *rwkv_session_model(const rwkv_session *s) { return s->model; }
+rwkv_model *rwkv_session_model(const rwkv_session *s) {
+    return s->model;
+}
 
-size_t rwkv_session_state_len(const rwkv_session *s) { return s->model->state_len; }
+size_t rwkv_session_state_len(const rwkv_session *s) {
+    return s->model->state_len;
+}
 
-const float *rwkv_session_state(const rwkv_session *s) { return s->state; }
+const float *rwkv_session_state(const rwkv_session *s) {
+    return s->state;
+}
 
-rwkv_status rwkv_session_set_state(rwkv_session *s, const float *state, size_t len, rwkv_error *err) {
-    if (!s || !state) return rw_fail(err, RWKV_E_ARG, "rwkv_session_set_state: session and state must be given");
+rwkv_status rwkv_session_set_state(rwkv_session *s, const float *state, size_t len,
+                                   rwkv_error *err) {
+    if (!s || !state)
+        return rw_fail(err, RWKV_E_ARG, "rwkv_session_set_state: session and state must be given");
     if (len != s->model->state_len)
-        return rw_fail(err, RWKV_E_STATE, "state: found %zu floats; expected %zu", len, s->model->state_len);
+        return rw_fail(err, RWKV_E_STATE, "state: found %zu floats; expected %zu", len,
+                       s->model->state_len);
     if (!s->model->k->all_finite(state, len))
         return rw_fail(err, RWKV_E_STATE, "state: found NaN or infinity; expected finite numbers");
     memcpy(s->state, state, len * sizeof *state);

@@ -1,9 +1,9 @@
 /* state.c - a session as bytes that travel: header, state, logits, an application's note, checksum.
  *
- * Layout (little endian; docs/FORMATS.md): 176 bytes of header, state_len numbers (float32, or float16 when
- * flag 1 is set), n_vocab float32 logits when flag 2 is set, the note, SHA-256 of all that precedes.
- * A blob is hostile until its length, checksum and every field have been checked; a session changes only
- * after all of that. */
+ * Layout (little endian; docs/FORMATS.md): 176 bytes of header, state_len numbers (float32, or
+ * float16 when flag 1 is set), n_vocab float32 logits when flag 2 is set, the note, SHA-256 of all
+ * that precedes. A blob is hostile until its length, checksum and every field have been checked; a
+ * session changes only after all of that. */
 #include "session.h"
 #include <string.h>
 
@@ -12,19 +12,19 @@ static const char magic[MAGIC_LEN + 1] = "RWKVSTAT";
 
 /* Offsets of the header's fields. */
 enum {
-    AT_FORMAT = 8,    /* u32 */
-    AT_FLAGS = 12,    /* u32 */
-    AT_VERSION = 16,  /* char[8], "7" padded with zeros */
-    AT_LAYERS = 24,   /* u32 */
-    AT_EMBD = 28,     /* u32 */
-    AT_VOCAB = 32,    /* u32 */
-    AT_PENDING = 36,  /* i32, -1: none */
-    AT_STATE = 40,    /* u64, numbers in the state */
-    AT_TOKENS = 48,   /* u64 */
-    AT_NOTE = 56,     /* u64, bytes of the note */
-    AT_MODEL = 64,    /* 32 bytes, fingerprint */
-    AT_WEIGHTS = 96,  /* 32 bytes, weights hash */
-    AT_ZERO = 128     /* 48 bytes, zero */
+    AT_FORMAT = 8,   /* u32 */
+    AT_FLAGS = 12,   /* u32 */
+    AT_VERSION = 16, /* char[8], "7" padded with zeros */
+    AT_LAYERS = 24,  /* u32 */
+    AT_EMBD = 28,    /* u32 */
+    AT_VOCAB = 32,   /* u32 */
+    AT_PENDING = 36, /* i32, -1: none */
+    AT_STATE = 40,   /* u64, numbers in the state */
+    AT_TOKENS = 48,  /* u64 */
+    AT_NOTE = 56,    /* u64, bytes of the note */
+    AT_MODEL = 64,   /* 32 bytes, fingerprint */
+    AT_WEIGHTS = 96, /* 32 bytes, weights hash */
+    AT_ZERO = 128    /* 48 bytes, zero */
 };
 
 static void put32(uint8_t *p, uint32_t x) {
@@ -42,20 +42,23 @@ static bool fits_f16(const float *x, size_t n) {
     return true;
 }
 
-rwkv_status rwkv_session_save(const rwkv_session *s, const void *note, size_t note_len, uint32_t flags,
-                              void *buf, size_t cap, size_t *len, rwkv_error *err) {
+rwkv_status rwkv_session_save(const rwkv_session *s, const void *note, size_t note_len,
+                              uint32_t flags, void *buf, size_t cap, size_t *len, rwkv_error *err) {
     if (!s || !len || (note_len && !note) || (cap && !buf))
-        return rw_fail(err, RWKV_E_ARG, "rwkv_session_save: session, len and the buffers must be given");
+        return rw_fail(err, RWKV_E_ARG,
+                       "rwkv_session_save: session, len and the buffers must be given");
     const rwkv_model *m = s->model;
     if (!m->k->all_finite(s->state, m->state_len))
         return rw_fail(err, RWKV_E_NUMERIC, "the state holds NaN or infinity and is not saved");
     bool f16 = (flags & RWKV_STATE_F16) && fits_f16(s->state, m->state_len);
-    uint64_t state_bytes = (uint64_t)m->state_len * (f16 ? 2 : 4), logit_bytes = s->has_logits ? 4ull * m->V : 0;
+    uint64_t state_bytes = (uint64_t)m->state_len * (f16 ? 2 : 4),
+             logit_bytes = s->has_logits ? 4ull * m->V : 0;
     uint64_t need = HEADER + state_bytes + logit_bytes + HASH;
     if (!rw_add(need, note_len, &need) || need > SIZE_MAX)
         return rw_fail(err, RWKV_E_ARG, "note: found %zu bytes; too many", note_len);
     *len = need;
-    if (cap < need) return rw_fail(err, RWKV_E_SPACE, "buffer: found %zu bytes; expected %zu", cap, *len);
+    if (cap < need)
+        return rw_fail(err, RWKV_E_SPACE, "buffer: found %zu bytes; expected %zu", cap, *len);
 
     uint8_t *p = buf;
     memset(p, 0, HEADER);
@@ -95,13 +98,16 @@ rwkv_status rwkv_session_save(const rwkv_session *s, const void *note, size_t no
 static rwkv_status parse(const uint8_t *p, size_t len, rwkv_state_info *info, const uint8_t **state,
                          uint64_t *state_len, const uint8_t **logits, rwkv_error *err) {
     if (len < HEADER + HASH || memcmp(p, magic, MAGIC_LEN) != 0)
-        return rw_fail(err, RWKV_E_STATE, "not a state: found %zu bytes that do not begin with %s", len, magic);
+        return rw_fail(err, RWKV_E_STATE, "not a state: found %zu bytes that do not begin with %s",
+                       len, magic);
     uint32_t format = rw_le32(p + AT_FORMAT), flags = rw_le32(p + AT_FLAGS);
     if (format != FORMAT_VERSION)
-        return rw_fail(err, RWKV_E_STATE, "state format: found version %u; expected %d", format, FORMAT_VERSION);
+        return rw_fail(err, RWKV_E_STATE, "state format: found version %u; expected %d", format,
+                       FORMAT_VERSION);
     static const uint8_t zero[HEADER - AT_ZERO];
     if (flags & ~(uint32_t)(FLAG_F16 | FLAG_LOGITS) || memcmp(p + AT_ZERO, zero, sizeof zero) != 0)
-        return rw_fail(err, RWKV_E_STATE, "state: found flags %#x or a reserved field that is unknown here", flags);
+        return rw_fail(err, RWKV_E_STATE,
+                       "state: found flags %#x or a reserved field that is unknown here", flags);
     *info = (rwkv_state_info){.format_version = format, .f16 = (flags & FLAG_F16) != 0};
     memcpy(info->version, p + AT_VERSION, 8);
     info->version[7] = 0;
@@ -117,14 +123,16 @@ static rwkv_status parse(const uint8_t *p, size_t len, rwkv_state_info *info, co
     uint64_t logit_bytes = flags & FLAG_LOGITS ? 4ull * info->n_vocab : 0;
     if (!rw_mul(*state_len, info->f16 ? 2 : 4, &bytes) || !rw_add(want, bytes, &want) ||
         !rw_add(want, logit_bytes, &want) || !rw_add(want, note_len, &want) || want != len)
-        return rw_fail(err, RWKV_E_STATE, "state: found %zu bytes; the header says otherwise (cut off?)", len);
+        return rw_fail(err, RWKV_E_STATE,
+                       "state: found %zu bytes; the header says otherwise (cut off?)", len);
     uint8_t sum[HASH];
     rw_sha256 s;
     rw_sha256_init(&s);
     rw_sha256_add(&s, p, len - HASH);
     rw_sha256_end(&s, sum);
     if (memcmp(sum, p + len - HASH, HASH) != 0)
-        return rw_fail(err, RWKV_E_STATE, "state: the checksum does not match; the file is damaged");
+        return rw_fail(err, RWKV_E_STATE,
+                       "state: the checksum does not match; the file is damaged");
     *state = p + HEADER;
     *logits = logit_bytes ? p + HEADER + bytes : NULL;
     info->note = p + HEADER + bytes + logit_bytes;
@@ -132,8 +140,10 @@ static rwkv_status parse(const uint8_t *p, size_t len, rwkv_state_info *info, co
     return RWKV_OK;
 }
 
-rwkv_status rwkv_state_inspect(const void *blob, size_t len, rwkv_state_info *info, rwkv_error *err) {
-    if (!blob || !info) return rw_fail(err, RWKV_E_ARG, "rwkv_state_inspect: blob and info must be given");
+rwkv_status rwkv_state_inspect(const void *blob, size_t len, rwkv_state_info *info,
+                               rwkv_error *err) {
+    if (!blob || !info)
+        return rw_fail(err, RWKV_E_ARG, "rwkv_state_inspect: blob and info must be given");
     const uint8_t *state, *logits;
     uint64_t state_len;
     rwkv_state_info got;
@@ -161,7 +171,8 @@ static void hex(const uint8_t *hash, char out[17]) {
 
 rwkv_status rwkv_session_load(rwkv_session *s, const void *blob, size_t len, rwkv_state_info *info,
                               rwkv_error *err) {
-    if (!s || !blob) return rw_fail(err, RWKV_E_ARG, "rwkv_session_load: session and blob must be given");
+    if (!s || !blob)
+        return rw_fail(err, RWKV_E_ARG, "rwkv_session_load: session and blob must be given");
     const rwkv_model *m = s->model;
     const uint8_t *state, *logits;
     uint64_t state_len;
@@ -172,22 +183,29 @@ rwkv_status rwkv_session_load(rwkv_session *s, const void *blob, size_t len, rwk
         hex(got.fingerprint, theirs);
         hex(m->fingerprint, ours);
         return rw_fail(err, RWKV_E_STATE,
-                       "state of another model: found v%s, %u layers, width %u, fingerprint %s; expected v%s, %u "
+                       "state of another model: found v%s, %u layers, width %u, fingerprint %s; "
+                       "expected v%s, %u "
                        "layers, width %u, fingerprint %s",
-                       got.version, got.n_layer, got.n_embd, theirs, rw_version_name(m->ckpt->version), m->n_layer,
-                       m->D, ours);
+                       got.version, got.n_layer, got.n_embd, theirs,
+                       rw_version_name(m->ckpt->version), m->n_layer, m->D, ours);
     }
     int32_t pending = (int32_t)rw_le32((const uint8_t *)blob + AT_PENDING);
-    if (state_len != m->state_len || got.n_vocab != m->V || pending < -1 || pending >= (int64_t)m->V)
-        return rw_fail(err, RWKV_E_STATE, "state: found %llu numbers, vocabulary %u, pending token %d; expected "
+    if (state_len != m->state_len || got.n_vocab != m->V || pending < -1 ||
+        pending >= (int64_t)m->V)
+        return rw_fail(err, RWKV_E_STATE,
+                       "state: found %llu numbers, vocabulary %u, pending token %d; expected "
                        "%zu numbers, vocabulary %u, pending -1..%u",
-                       (unsigned long long)state_len, got.n_vocab, pending, m->state_len, m->V, m->V - 1);
-    if (!finite_numbers(state, state_len, got.f16) || (logits && !finite_numbers(logits, m->V, false)))
+                       (unsigned long long)state_len, got.n_vocab, pending, m->state_len, m->V,
+                       m->V - 1);
+    if (!finite_numbers(state, state_len, got.f16) ||
+        (logits && !finite_numbers(logits, m->V, false)))
         return rw_fail(err, RWKV_E_STATE, "state: found NaN or infinity; expected finite numbers");
 
     if (got.f16)
-        for (size_t i = 0; i < m->state_len; i++) s->state[i] = rw_f16_to_f32(rw_le16(state + 2 * i));
-    else memcpy(s->state, state, m->state_len * sizeof(float));
+        for (size_t i = 0; i < m->state_len; i++)
+            s->state[i] = rw_f16_to_f32(rw_le16(state + 2 * i));
+    else
+        memcpy(s->state, state, m->state_len * sizeof(float));
     if (logits) memcpy(s->logits, logits, m->V * sizeof(float));
     s->has_logits = logits != NULL;
     s->n_tokens = got.n_tokens;

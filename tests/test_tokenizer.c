@@ -637,6 +637,11 @@ static void test_neox(void **state) {
     assert_int_equal(err.offset, 1);
     assert_int_equal(rwkv_encode(t, "aa\xC3", 3, 0, NULL, 0, &n, &err), RWKV_E_TEXT);
     assert_int_equal(err.offset, 2);
+    int32_t id = -7;
+    n = 99;
+    assert_int_equal(rwkv_encode(t, "a z", 3, 0, &id, 1, &n, &err), RWKV_E_TEXT); /* no z */
+    assert_int_equal(id, -7);
+    assert_int_equal(n, 99);
     rwkv_tokenizer_free(t);
 }
 

@@ -1,14 +1,14 @@
-/* pool.c - persistent threads that run one function over a range, again and again (dozens of times per
- * token). A run is cut into a few pieces per thread; whoever is free takes the next one. So a thread that
- * the system has put aside delays nobody: the others take its pieces.
+/* pool.c - persistent threads that run one function over a range, again and again (dozens of times
+ * per token). A run is cut into a few pieces per thread; whoever is free takes the next one. So a
+ * thread that the system has put aside delays nobody: the others take its pieces.
  *
- * `ticket` holds the run's number (upper half) and the pieces not taken yet (lower half). Taking one is a
- * compare-and-swap; only after it may the job be read, and the job stays until `unfinished` is zero, which
- * counts that piece. Idle threads spin briefly, then sleep.
+ * `ticket` holds the run's number (upper half) and the pieces not taken yet (lower half). Taking
+ * one is a compare-and-swap; only after it may the job be read, and the job stays until
+ * `unfinished` is zero, which counts that piece. Idle threads spin briefly, then sleep.
  *
- * Sleeping loses no wake-up: a sleeper counts itself, then looks at the number again under the lock; the
- * other side changes the number, then looks for sleepers. Both orders are sequentially consistent, so
- * one of the two sees the other. */
+ * Sleeping loses no wake-up: a sleeper counts itself, then looks at the number again under the
+ * lock; the other side changes the number, then looks for sleepers. Both orders are sequentially
+ * consistent, so one of the two sees the other. */
 #include "cpu.h"
 #include <pthread.h>
 #include <signal.h>
@@ -35,9 +35,9 @@ struct rw_pool {
     atomic_bool caller_sleeps, stop;
     pthread_mutex_t lock;
     pthread_cond_t wake, done;
-    uint32_t n_threads;                  /* caller included */
+    uint32_t n_threads; /* caller included */
     uint32_t spins;
-    worker workers[];                    /* [n_threads - 1] */
+    worker workers[]; /* [n_threads - 1] */
 };
 
 static inline void relax(void) {
@@ -186,7 +186,8 @@ void rw_pool_run(rw_pool *p, size_t n_items, size_t grain, rw_pool_fn fn, void *
     p->ctx = ctx;
     p->n_items = n_items;
     p->grain = grain;
-    size_t chunks = n_items / grain + (n_items % grain != 0), most = (size_t)PIECES_PER_THREAD * p->n_threads;
+    size_t chunks = n_items / grain + (n_items % grain != 0),
+           most = (size_t)PIECES_PER_THREAD * p->n_threads;
     p->n_pieces = (uint32_t)(chunks < most ? chunks : most);
     atomic_store(&p->unfinished, p->n_pieces);
     uint_fast64_t run = (atomic_load_explicit(&p->ticket, memory_order_relaxed) >> 32) + 1;

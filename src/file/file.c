@@ -13,7 +13,7 @@
 
 /* ---------------------------------------------------------------- files */
 
-/* Without blocking on what is no regular file (F2). *fd is -1 or the caller's to close, also after
+/* Without blocking on what is no regular file. *fd is -1 or the caller's to close, also after
  * failure. */
 static rwkv_status open_regular(const char *path, int *fd, uint64_t *size, rwkv_error *err) {
     struct stat sb;

@@ -2,7 +2,7 @@
  *
  *     path -> rw_file (mapped bytes) -> rw_reader (bounded cursor) -> a format's reader -> rw_table
  *
- * The table holds what the file says, under the file's own names; model/names.c gives it meaning.
+ * The table holds what the file says, under the file's own names; model/checkpoint.c gives it meaning.
  * Everything in it has been checked: every tensor's bytes lie inside the file and have the size
  * that type and shape demand, names are unique, NUL-free and <= 255 bytes. Data of all tensors is
  * contiguous, row-major (the .pth reader copies views that are not, within a budget).
@@ -15,7 +15,7 @@
 #include "../base/base.h"
 #include "../quant/quant.h"
 
-/* ---- mapped file: regular files only (F2: devices, FIFOs and folders are refused at once) */
+/* ---- mapped file: regular files only: devices, FIFOs and folders are refused at once */
 typedef struct rw_file {
     char *path;
     const uint8_t *data; /* NULL when size is 0 */
@@ -104,7 +104,7 @@ typedef struct rw_table {
     rw_map by_key;           /* metadata key -> index */
 } rw_table;
 
-/* Decides by content (F, P6) and reads. path may be a folder that holds model.safetensors or
+/* Decides by content and reads. path may be a folder that holds model.safetensors or
  * model.safetensors.index.json. */
 rwkv_status rw_table_open(rw_table **out, const char *path, bool no_mmap, rwkv_error *err);
 void rw_table_close(rw_table *t);
@@ -121,7 +121,7 @@ rwkv_status rw_meta_str(const rw_table *t, const char *key, const char **s, size
                         bool *found, rwkv_error *err);
 const rw_meta *rw_meta_find(const rw_table *t, const char *key);
 
-/* ---- for the readers: fill the table. Both refuse duplicates (F6) and bad names (F10). */
+/* ---- for the readers: fill the table. Both refuse duplicates and bad names. */
 rwkv_status rw_table_add(rw_table *t, const rw_tensor *tensor, size_t name_len, rwkv_error *err);
 rwkv_status rw_table_add_meta(rw_table *t, const rw_meta *meta, size_t key_len, rwkv_error *err);
 
@@ -131,7 +131,7 @@ rwkv_status rw_read_safetensors(rw_table *t, const rw_file *f, rwkv_error *err);
 rwkv_status rw_read_gguf(rw_table *t, const rw_file *f, rwkv_error *err);
 rwkv_status rw_read_ggmf(rw_table *t, const rw_file *f, rwkv_error *err);
 
-/* Limits (reliability.md section 3; docs/FORMATS.md lists them for users) */
+/* Limits; docs/FORMATS.md lists them for users. */
 #define RW_MAX_TENSORS 65536u
 #define RW_MAX_META 65536u
 #define RW_MAX_NAME 255u

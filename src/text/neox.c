@@ -290,9 +290,11 @@ static rwkv_status name_tokens(loader *l, rwkv_error *err) {
                                   id);
         }
     }
+    t->complete = true;
     for (unsigned b = 0; b < 256; b++) {
         uint8_t byte = (uint8_t)b;
         x->byte_id[b] = lookup(l, &byte, 1);
+        t->complete = t->complete && x->byte_id[b] >= 0;
     }
     x->newline = lookup(l, (const uint8_t *)"\n", 1);
     x->two_newlines = lookup(l, (const uint8_t *)"\n\n", 2);

@@ -167,20 +167,22 @@ static rwkv_status encode_greedy(const rwkv_tokenizer *t, const uint8_t *text, s
     return RWKV_OK;
 }
 
+static rwkv_status encode(const rwkv_tokenizer *t, const uint8_t *text, size_t len, uint32_t flags,
+                          rw_ids *out, rwkv_error *err) {
+    return t->neox ? rw_neox_encode(t, text, len, flags, out, err)
+                   : encode_greedy(t, text, len, out, err);
+}
+
 rwkv_status rwkv_encode(const rwkv_tokenizer *t, const char *text, size_t len, uint32_t flags,
                         int32_t *ids, size_t cap, size_t *n, rwkv_error *err) {
     if (!t || !n || (!text && len) || (!ids && cap)) {
         return rw_fail(err, RWKV_E_ARG, "rwkv_encode: an argument is NULL");
     }
     const uint8_t *bytes = (const uint8_t *)(len ? text : "");
-    rw_ids out = {ids, cap, 0, -1};
-    if (t->neox) {
-        RW_TRY(rw_neox_encode(t, bytes, len, flags, &out, err));
-    } else {
-        rw_ids none = {NULL, 0, 0, -1}; /* a text that fails must not leave half its ids */
-        if (!t->complete) RW_TRY(encode_greedy(t, bytes, len, &none, err));
-        RW_TRY(encode_greedy(t, bytes, len, &out, err));
-    }
+    rw_ids out = {ids, cap, 0, -1}, none = {NULL, 0, 0, -1};
+    /* a text that fails must not leave half its ids */
+    if (!t->complete) RW_TRY(encode(t, bytes, len, flags, &none, err));
+    RW_TRY(encode(t, bytes, len, flags, &out, err));
     *n = out.n;
     if (out.n <= cap || !ids) return RWKV_OK;
     return rw_fail(err, RWKV_E_SPACE, "the text has %zu tokens; there is room for %zu", out.n, cap);

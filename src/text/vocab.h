@@ -49,7 +49,7 @@ struct rwkv_tokenizer {
     rw_buf pool;
     int32_t end;
     rw_trie trie;         /* not for 20B */
-    bool complete;        /* the trie spells every byte string */
+    bool complete;        /* every byte is a token: no text lacks ids */
     struct rw_neox *neox; /* 20B only */
     rw_buf json;          /* 20B only: the file it came from, for whoever embeds it */
 };
