@@ -116,6 +116,10 @@ rwkv_status rw_checkpoint_size(const rw_checkpoint *c, const char *name, uint32_
                                uint32_t *out, rwkv_error *err);
 rwkv_status rw_checkpoint_heads(rw_checkpoint *c, const char *name, rwkv_error *err);
 
+size_t rw_rule_n_dims(const rw_rule *rule);
+uint32_t rw_rule_cols(const rw_checkpoint *c, const rw_rule *rule); /* the last of its dimensions */
+rw_type rw_checkpoint_main_type(const rw_checkpoint *c); /* that most bytes of matrices have */
+
 /* SHA-256 over version, sizes and the layer norms' weights as float32: the same for every format and
  * quantization of one model. */
 void rw_checkpoint_fingerprint(const rw_checkpoint *c, uint8_t out[32]);

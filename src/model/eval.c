@@ -234,6 +234,7 @@ rwkv_status rw_model_eval(struct rwkv_model *m, const int32_t *tokens, size_t n_
                           size_t n_segs, float *all, rwkv_error *err) {
     rwkv_status st = RWKV_OK;
     pthread_mutex_lock(&m->lock);
+    if (m->packing) rw_packing_run(m);
     rw_eval e = {.m = m, .tokens = tokens, .n_rows = n_rows, .segs = segs, .n_segs = n_segs,
                  .scratch = m->work};
     e.x = rw_take(&e, n_rows * m->D);

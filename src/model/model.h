@@ -76,7 +76,7 @@ struct rwkv_model {
     uint32_t n_layer, D, A, F, V, H, N;
     float ln_eps, gn_eps;
     bool exact;                 /* no eight-bit activations */
-    bool any_packed;
+    struct rw_packing *packing; /* what is still to be packed, until the first evaluation; NULL: nothing */
     rw_type main_type;          /* that most bytes of matrices have */
     rw_mat emb, head;           /* [V, D] */
     float *ln0_w, *ln0_b, *ln_out_w, *ln_out_b; /* [D] */
@@ -102,6 +102,14 @@ struct rwkv_model {
  * lock. RWKV_E_NUMERIC names the layer; the states are then undefined. */
 rwkv_status rw_model_eval(struct rwkv_model *m, const int32_t *tokens, size_t n_rows, const rw_segment *segs,
                           size_t n_segs, float *all, rwkv_error *err);
+
+/* ---- packing.c: quantized matrices rearranged for integer products. Room is reserved when a matrix is
+ * bound, untouched; the work is done by the first evaluation, so that opening a model stays instant. */
+rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat *mat, rwkv_error *err);
+void rw_packing_run(struct rwkv_model *m); /* all that was reserved; then the file's own pages are released */
+void rw_packing_end(struct rwkv_model *m); /* forgets what is still to be packed */
+/* Bytes that packing adds to those of the file's matrices. flags: RWKV_MODEL_*. */
+uint64_t rw_packing_growth(const rw_checkpoint *c, uint32_t flags);
 
 /* ---- building blocks of a layer. Rows run in parallel; x, out: [n_rows, n] unless said otherwise. */
 float *rw_take(rw_eval *e, size_t floats);
