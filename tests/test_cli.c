@@ -114,7 +114,8 @@ static void test_usage(void **state) {
 /* Every command explains itself in both languages, with the same facts. */
 static void test_help(void **state) {
     static const char *const commands[] = {
-        "run", "chat", "info", "convert", "quantize", "tokenize", "logits", "perplexity", "help"};
+        "run",      "chat",   "info",       "convert", "quantize",
+        "tokenize", "logits", "perplexity", "bench",   "help"};
     (void)state;
     result all = rwkv(NULL, "help");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {

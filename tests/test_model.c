@@ -439,6 +439,8 @@ static void batches_at_random(void **unused) {
         }
         for (size_t i = 0; i < SESSIONS; i++) rwkv_session_free(s[i]), rwkv_session_free(twin[i]);
         rwkv_model_free(m);
+    }
+}
 
 /* Eight-bit activations: as reproducible, equal in both tables of x86-64, and near the exact
  * result. */
