@@ -297,7 +297,7 @@ static void decode_q6_k(const void *in, float *out, size_t n) {
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL _Pragma("GCC unroll 16")
 #endif
 
 INLINE void tile(const int NR, const int NT, const float *w, size_t w_stride, const float *x,
@@ -350,6 +350,170 @@ static void matmul_f32(const float *w, size_t w_stride, size_t n_rows, const flo
     }
     if (n_tokens == 2) strip(4, 2, w, w_stride, n_rows, x, x_stride, n, scale, y, y_stride);
     if (n_tokens == 1) strip(8, 1, w, w_stride, n_rows, x, x_stride, n, scale, y, y_stride);
+}
+
+#ifndef RW_AVX512
+/* ---- products with packed matrices: sixteen lanes are two registers */
+
+typedef struct vi { __m256i lo, hi; } vi;
+typedef struct vf { __m256 lo, hi; } vf;
+
+INLINE vi line(const uint8_t *p) {
+    return (vi){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)(p + 32))};
+}
+
+INLINE vi and_bytes(vi v, const int mask) {
+    __m256i m = _mm256_set1_epi8((char)mask);
+    return (vi){_mm256_and_si256(v.lo, m), _mm256_and_si256(v.hi, m)};
+}
+
+/* Bits that cross into the neighbouring byte are masked off by the caller. */
+INLINE vi shift_left(vi v, const int n) {
+    return (vi){_mm256_slli_epi16(v.lo, n), _mm256_slli_epi16(v.hi, n)};
+}
+
+INLINE vi shift_right(vi v, const int n) {
+    return (vi){_mm256_srli_epi16(v.lo, n), _mm256_srli_epi16(v.hi, n)};
+}
+
+INLINE vi or_masked(vi v, vi bits, const int mask) {
+    bits = and_bytes(bits, mask);
+    return (vi){_mm256_or_si256(v.lo, bits.lo), _mm256_or_si256(v.hi, bits.hi)};
+}
+
+INLINE vi zeros(void) {
+    return (vi){_mm256_setzero_si256(), _mm256_setzero_si256()};
+}
+
+INLINE vi all_words(int32_t v) {
+    return (vi){_mm256_set1_epi32(v), _mm256_set1_epi32(v)};
+}
+
+INLINE vi shift_words(vi v, const int n) {
+    return (vi){_mm256_slli_epi32(v.lo, n), _mm256_slli_epi32(v.hi, n)};
+}
+
+/* Sums of two products fit in 16 bits when q has at most six (63 * 127 * 2); with eight bits each
+ * product (255 * 127) is widened on its own. */
+INLINE __m256i dot4_half(const rw_pack P, __m256i acc, __m256i w, __m256i x) {
+    const __m256i ones = _mm256_set1_epi16(1), even = _mm256_set1_epi16(0x00ff);
+    if (P != RW_PACK_8)
+        return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), ones));
+    __m256i a = _mm256_maddubs_epi16(_mm256_and_si256(w, even), x);
+    __m256i b = _mm256_maddubs_epi16(_mm256_andnot_si256(even, w), x);
+    return _mm256_add_epi32(acc, _mm256_add_epi32(_mm256_madd_epi16(a, ones), _mm256_madd_epi16(b, ones)));
+}
+
+INLINE vi dot4(const rw_pack P, vi acc, vi w, const int8_t *quad) {
+    int32_t word;
+    memcpy(&word, quad, sizeof word);
+    __m256i x = _mm256_set1_epi32(word);
+    return (vi){dot4_half(P, acc.lo, w.lo, x), dot4_half(P, acc.hi, w.hi, x)};
+}
+
+INLINE vf to_float(vi v) {
+    return (vf){_mm256_cvtepi32_ps(v.lo), _mm256_cvtepi32_ps(v.hi)};
+}
+
+INLINE vf halves(const uint8_t *p) {
+    return (vf){_mm256_cvtph_ps(load16(p)), _mm256_cvtph_ps(load16(p + 16))};
+}
+
+INLINE vf floats(const uint8_t *p) {
+    return (vf){load((const float *)(const void *)p), load((const float *)(const void *)(p + 32))};
+}
+
+INLINE vf all_floats(float v) {
+    return (vf){set1(v), set1(v)};
+}
+
+INLINE vf product(vf a, vf b) {
+    return (vf){_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)};
+}
+
+INLINE vf times(vf a, float b) {
+    return product(a, all_floats(b));
+}
+
+INLINE vf fma16(vf a, vf b, vf c) {
+    return (vf){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+
+INLINE void put_rows(float *y, vf v, size_t n) {
+    if (n >= 16) {
+        store(y, v.lo);
+        store(y + 8, v.hi);
+        return;
+    }
+    _mm256_maskstore_ps(y, mask_of(n), v.lo);
+    if (n > 8) _mm256_maskstore_ps(y + 8, mask_of(n - 8), v.hi);
+}
+
+#include "packed_x86.h"
+
+/* Three tokens are twelve accumulators of the sixteen registers. */
+INLINE void packed_tokens(const rw_pack P, const uint8_t *strips, size_t cols, size_t n_rows,
+                          const rw_act *x, size_t n_tokens, float scale, float *y, size_t y_stride) {
+    size_t t = 0;
+    for (; t + 3 <= n_tokens; t += 3)
+        packed_rows(P, 3, strips, cols, n_rows, x + t, n_tokens, scale, y + t * y_stride, y_stride);
+    for (; t < n_tokens; t++)
+        packed_rows(P, 1, strips, cols, n_rows, x + t, n_tokens, scale, y + t * y_stride, y_stride);
+}
+
+PACKED_ALL
+#endif
+
+/* Eight activations to integers; lanes beyond the row are zero already. */
+static inline __m256i rounded(const float *x, f8 inverse) {
+    return _mm256_cvtps_epi32(_mm256_mul_ps(load(x), inverse));
+}
+
+static inline int32_t sum_words(__m256i v) {
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+
+static inline void quantize_group(const float *x, rw_act *out, int g) {
+    const f8 sign = set1(-0.0f);
+    f8 max = _mm256_setzero_ps(), wrong = max; /* x - x is not 0 for NaN and infinity */
+    for (int i = 0; i < 32; i += 8) {
+        f8 v = load(x + i);
+        max = _mm256_max_ps(max, _mm256_andnot_ps(sign, v));
+        wrong = _mm256_or_ps(wrong, _mm256_cmp_ps(_mm256_sub_ps(v, v), _mm256_setzero_ps(), _CMP_NEQ_UQ));
+    }
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(max), _mm256_extractf128_ps(max, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    float top = _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+    bool finite = _mm256_movemask_ps(wrong) == 0, zero = !finite || top < 1e-30f;
+    f8 inverse = set1(zero ? 0.0f : 127.0f / top);
+    __m256i q[4], keep = _mm256_set1_epi32(finite ? -1 : 0);
+    for (int i = 0; i < 4; i++) q[i] = _mm256_and_si256(rounded(x + 8 * i, inverse), keep);
+    int32_t sum0 = sum_words(_mm256_add_epi32(q[0], q[1]));
+    int32_t sum1 = sum_words(_mm256_add_epi32(q[2], q[3]));
+    __m256i a = _mm256_packs_epi32(q[0], q[1]), b = _mm256_packs_epi32(q[2], q[3]);
+    __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), order);
+    _mm256_storeu_si256((__m256i *)(out->q + 32 * g), bytes);
+    out->d[g] = !finite ? NAN : zero ? 0.0f : top / 127.0f;
+    out->dsum[g] = out->d[g] * (float)(sum0 + sum1);
+    out->minus_sum[g] = -(sum0 + sum1);
+    out->minus_sum16[2 * g] = -sum0;
+    out->minus_sum16[2 * g + 1] = -sum1;
+}
+
+static void quantize(const float *x, size_t n, rw_act *out, size_t stride) {
+    for (; n >= RW_TILE_COLS; n -= RW_TILE_COLS, x += RW_TILE_COLS, out += stride) {
+        quantize_group(x, out, 0);
+        quantize_group(x + 32, out, 1);
+    }
+    if (n > 0) {
+        float rest[RW_TILE_COLS] = {0};
+        memcpy(rest, x, n * sizeof *x);
+        quantize_group(rest, out, 0);
+        quantize_group(rest + 32, out, 1);
+    }
 }
 
 /* ---- elementwise. The rest of a row is loaded and stored under a mask; other lanes hold zero. */
@@ -610,34 +774,40 @@ static void wkv7(const float *r, const float *w, const float *k, const float *v,
     }
 }
 
-const rw_kernels rw_kernels_avx2 = {
-    .name = "avx2",
-    .decode = {[RW_F32] = rw_decode_f32,
-               [RW_F16] = decode_f16,
-               [RW_BF16] = decode_bf16,
-               [RW_F64] = rw_decode_f64,
-               [RW_Q4_0] = decode_q4_0,
-               [RW_Q4_1] = decode_q4_1,
-               [RW_Q5_0] = decode_q5_0,
-               [RW_Q5_1] = decode_q5_1,
-               [RW_Q8_0] = decode_q8_0,
-               [RW_Q2_K] = decode_q2_k,
-               [RW_Q3_K] = decode_q3_k,
-               [RW_Q4_K] = decode_q4_k,
-               [RW_Q5_K] = decode_q5_k,
-               [RW_Q6_K] = decode_q6_k,
-               [RW_IQ4_NL] = decode_iq4_nl,
-               [RW_IQ4_XS] = decode_iq4_xs},
-    .matmul_f32 = matmul_f32,
-    .layer_norm = layer_norm,
-    .mix_current = mix_current,
-    .mix_previous = mix_previous,
-    .relu2 = relu2,
-    .sigmoid = sigmoid,
-    .tanh = hyperbolic_tangent,
-    .silu = silu,
-    .all_finite = all_finite,
-    .wkv4 = wkv4,
-    .wkv6 = wkv6,
-    .wkv7 = wkv7,
-};
+/* The table but its name; avx512.c has the same functions, compiled again. */
+#define KERNELS \
+    .decode = {[RW_F32] = rw_decode_f32,                                               \
+               [RW_F16] = decode_f16,                                                  \
+               [RW_BF16] = decode_bf16,                                                \
+               [RW_F64] = rw_decode_f64,                                               \
+               [RW_Q4_0] = decode_q4_0,                                                \
+               [RW_Q4_1] = decode_q4_1,                                                \
+               [RW_Q5_0] = decode_q5_0,                                                \
+               [RW_Q5_1] = decode_q5_1,                                                \
+               [RW_Q8_0] = decode_q8_0,                                                \
+               [RW_Q2_K] = decode_q2_k,                                                \
+               [RW_Q3_K] = decode_q3_k,                                                \
+               [RW_Q4_K] = decode_q4_k,                                                \
+               [RW_Q5_K] = decode_q5_k,                                                \
+               [RW_Q6_K] = decode_q6_k,                                                \
+               [RW_IQ4_NL] = decode_iq4_nl,                                            \
+               [RW_IQ4_XS] = decode_iq4_xs},                                           \
+    .matmul_f32 = matmul_f32,                                                          \
+    .quantize = quantize,                                                              \
+    .matmul_packed = {matmul_RW_PACK_4, matmul_RW_PACK_4M, matmul_RW_PACK_5, matmul_RW_PACK_5M, \
+                      matmul_RW_PACK_6, matmul_RW_PACK_8},                             \
+    .layer_norm = layer_norm,                                                          \
+    .mix_current = mix_current,                                                        \
+    .mix_previous = mix_previous,                                                      \
+    .relu2 = relu2,                                                                    \
+    .sigmoid = sigmoid,                                                                \
+    .tanh = hyperbolic_tangent,                                                        \
+    .silu = silu,                                                                      \
+    .all_finite = all_finite,                                                          \
+    .wkv4 = wkv4,                                                                      \
+    .wkv6 = wkv6,                                                                      \
+    .wkv7 = wkv7
+
+#ifndef RW_AVX512
+const rw_kernels rw_kernels_avx2 = {.name = "avx2", KERNELS};
+#endif

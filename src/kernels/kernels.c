@@ -15,6 +15,10 @@ static bool any_cpu(const rw_cpu *cpu) {
 static bool has_avx2(const rw_cpu *cpu) {
     return cpu->avx2 && cpu->fma && cpu->f16c;
 }
+
+static bool has_avx512(const rw_cpu *cpu) {
+    return has_avx2(cpu) && cpu->avx512f && cpu->avx512bw && cpu->avx512vl && cpu->avx512_vnni;
+}
 #endif
 
 static const struct {
@@ -22,6 +26,7 @@ static const struct {
     bool (*usable)(const rw_cpu *cpu);
 } tables[] = { /* best first */
 #if defined(__x86_64__)
+    {&rw_kernels_avx512, has_avx512},
     {&rw_kernels_avx2, has_avx2},
 #endif
     {&rw_kernels_scalar, any_cpu},

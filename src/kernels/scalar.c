@@ -40,6 +40,97 @@ static void matmul_f32(const float *w, size_t w_stride, size_t n_rows, const flo
     }
 }
 
+/* ---- integer products */
+
+static void quantize_group(const float *x, size_t n, rw_act *out, size_t g) {
+    float max = 0;
+    bool finite = true;
+    for (size_t j = 0; j < n; j++) {
+        max = fabsf(x[j]) > max ? fabsf(x[j]) : max;
+        finite &= isfinite(x[j]) != 0;
+    }
+    out->d[g] = !finite ? NAN : max < 1e-30f ? 0.0f : max / 127.0f;
+    float inverse = finite && max >= 1e-30f ? 127.0f / max : 0.0f;
+    int32_t sum[2] = {0};
+    for (size_t j = 0; j < 32; j++) {
+        int8_t q = finite && j < n ? (int8_t)nearbyintf(x[j] * inverse) : 0;
+        out->q[32 * g + j] = q;
+        sum[j / 16] += q;
+    }
+    out->minus_sum16[2 * g] = -sum[0];
+    out->minus_sum16[2 * g + 1] = -sum[1];
+    out->minus_sum[g] = -(sum[0] + sum[1]);
+    out->dsum[g] = out->d[g] * (float)(sum[0] + sum[1]);
+}
+
+static void quantize(const float *x, size_t n, rw_act *out, size_t stride) {
+    for (size_t at = 0; at < n; at += RW_TILE_COLS, out += stride) {
+        for (size_t g = 0; g < 2; g++) {
+            size_t from = at + 32 * g, rest = from < n ? n - from : 0;
+            quantize_group(x + (rest ? from : 0), rest < 32 ? rest : 32, out, g);
+        }
+    }
+}
+
+/* Element k of row r of a tile, without its zero point. */
+static int packed_element(rw_pack p, const uint8_t *tile, size_t r, size_t k) {
+    size_t g = k / 32, i = k / 4 % 8, byte = 4 * r + k % 4;
+    const uint8_t *high = tile + rw_pack_high_at(p);
+    if (p == RW_PACK_8) return tile[(8 * g + i) * RW_LINE + byte];
+    int q = tile[(4 * g + i % 4) * RW_LINE + byte] >> (i < 4 ? 0 : 4) & 15;
+    if (rw_pack_bits(p) == 5) q |= (high[g * RW_LINE + byte] >> i & 1) << 4;
+    if (rw_pack_bits(p) == 6) q |= (high[(2 * g + i / 4) * RW_LINE + byte] >> 2 * (i % 4) & 3) << 4;
+    return q;
+}
+
+/* sum + (what 64 columns of row r add). One integer sum for each scale. */
+static float packed_tile(rw_pack p, const uint8_t *tile, size_t r, const rw_act *x, float sum) {
+    size_t n_scales = (size_t)rw_pack_scales(p), n = RW_TILE_COLS / n_scales;
+    int zero = rw_pack_mins(p) ? 0 : 1 << rw_pack_zero_shift(p);
+    for (size_t s = 0; s < n_scales; s++) {
+        size_t g = s * n / 32;
+        int32_t dot_product = 0;
+        for (size_t k = s * n; k < s * n + n; k++)
+            dot_product += (packed_element(p, tile, r, k) - zero) * x->q[k];
+        float scale = rw_half_at(tile + rw_pack_scales_at(p) + 2 * (RW_STRIP_ROWS * s + r));
+        sum = fmaf((float)dot_product, scale * x->d[g], sum);
+        if (rw_pack_mins(p))
+            sum = fmaf(rw_half_at(tile + rw_pack_mins_at(p) + 2 * (RW_STRIP_ROWS * g + r)), x->dsum[g], sum);
+    }
+    return sum;
+}
+
+static inline void matmul_packed(rw_pack p, const uint8_t *strips, size_t cols, size_t n_rows,
+                                 const rw_act *x, size_t n_tokens, float scale, float *y,
+                                 size_t y_stride) {
+    for (size_t row = 0; row < n_rows; row++) {
+        const uint8_t *strip = strips + row / RW_STRIP_ROWS * rw_pack_strip_bytes(p, cols);
+        size_t r = row % RW_STRIP_ROWS;
+        float factor;
+        memcpy(&factor, strip + 4 * r, sizeof factor);
+        for (size_t t = 0; t < n_tokens; t++) {
+            float sum = 0;
+            for (size_t i = 0; i < rw_pack_tiles(cols); i++)
+                sum = packed_tile(p, strip + RW_FACTORS + i * rw_pack_tile_bytes(p), r, &x[i * n_tokens + t], sum);
+            y[t * y_stride + row] = factor * scale * sum;
+        }
+    }
+}
+
+#define PACKED(P)                                                                                      \
+    static void matmul_##P(const uint8_t *strips, size_t cols, size_t n_rows, const rw_act *x,         \
+                           size_t n_tokens, float scale, float *y, size_t y_stride) {                  \
+        matmul_packed(P, strips, cols, n_rows, x, n_tokens, scale, y, y_stride);                       \
+    }
+PACKED(RW_PACK_4)
+PACKED(RW_PACK_4M)
+PACKED(RW_PACK_5)
+PACKED(RW_PACK_5M)
+PACKED(RW_PACK_6)
+PACKED(RW_PACK_8)
+
+/* ---- norms, mixes, functions */
+
 static float mean_of(const float *x, size_t n) {
     float s[LANES] = {0};
     for (size_t k = 0; k < n; k++) s[k % LANES] += x[k];
@@ -182,6 +273,9 @@ const rw_kernels rw_kernels_scalar = {
                [RW_IQ4_NL] = rw_decode_iq4_nl,
                [RW_IQ4_XS] = rw_decode_iq4_xs},
     .matmul_f32 = matmul_f32,
+    .quantize = quantize,
+    .matmul_packed = {matmul_RW_PACK_4, matmul_RW_PACK_4M, matmul_RW_PACK_5, matmul_RW_PACK_5M,
+                      matmul_RW_PACK_6, matmul_RW_PACK_8},
     .layer_norm = layer_norm,
     .mix_current = mix_current,
     .mix_previous = mix_previous,

@@ -1,0 +1,98 @@
+/* avx512.c - the kernels for x86-64 with AVX-512 (F, BW, VL) and VNNI. The functions of avx2.c are
+ * compiled again with these flags, for 32 registers; products with packed matrices are written for
+ * vectors of 64 bytes: one instruction multiplies a quad of each of sixteen rows and adds it up. */
+#define RW_AVX512
+#include "avx2.c"
+
+typedef __m512i vi;
+typedef __m512 vf;
+
+INLINE vi line(const uint8_t *p) {
+    return _mm512_loadu_si512(p);
+}
+
+INLINE vi and_bytes(vi v, const int mask) {
+    return _mm512_and_si512(v, _mm512_set1_epi8((char)mask));
+}
+
+/* Bits that cross into the neighbouring byte are masked off by the caller. */
+INLINE vi shift_left(vi v, const int n) {
+    return _mm512_slli_epi16(v, (unsigned)n);
+}
+
+INLINE vi shift_right(vi v, const int n) {
+    return _mm512_srli_epi16(v, (unsigned)n);
+}
+
+/* v | bits & mask */
+INLINE vi or_masked(vi v, vi bits, const int mask) {
+    return _mm512_ternarylogic_epi32(v, bits, _mm512_set1_epi8((char)mask), 0xf8);
+}
+
+INLINE vi zeros(void) {
+    return _mm512_setzero_si512();
+}
+
+INLINE vi all_words(int32_t v) {
+    return _mm512_set1_epi32(v);
+}
+
+INLINE vi shift_words(vi v, const int n) {
+    return _mm512_slli_epi32(v, (unsigned)n);
+}
+
+INLINE vi dot4(const rw_pack P, vi acc, vi w, const int8_t *quad) {
+    (void)P;
+    int32_t word;
+    memcpy(&word, quad, sizeof word);
+    return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(word));
+}
+
+INLINE vf to_float(vi v) {
+    return _mm512_cvtepi32_ps(v);
+}
+
+INLINE vf halves(const uint8_t *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+
+INLINE vf floats(const uint8_t *p) {
+    return _mm512_loadu_ps(p);
+}
+
+INLINE vf all_floats(float v) {
+    return _mm512_set1_ps(v);
+}
+
+INLINE vf product(vf a, vf b) {
+    return _mm512_mul_ps(a, b);
+}
+
+INLINE vf times(vf a, float b) {
+    return _mm512_mul_ps(a, _mm512_set1_ps(b));
+}
+
+INLINE vf fma16(vf a, vf b, vf c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+INLINE void put_rows(float *y, vf v, size_t n) {
+    _mm512_mask_storeu_ps(y, n >= 16 ? 0xffff : (__mmask16)((1u << n) - 1), v);
+}
+
+#include "packed_x86.h"
+
+/* Twelve tokens: 24 accumulators of the 32 registers. */
+INLINE void packed_tokens(const rw_pack P, const uint8_t *strips, size_t cols, size_t n_rows,
+                          const rw_act *x, size_t n_tokens, float scale, float *y, size_t y_stride) {
+    switch (n_tokens) {
+#define TOKENS(N)                                                                                      \
+    case N: packed_rows(P, N, strips, cols, n_rows, x, N, scale, y, y_stride); break;
+        TOKENS(1) TOKENS(2) TOKENS(3) TOKENS(4) TOKENS(5) TOKENS(6)
+        TOKENS(7) TOKENS(8) TOKENS(9) TOKENS(10) TOKENS(11) TOKENS(12)
+    }
+}
+
+PACKED_ALL
+
+const rw_kernels rw_kernels_avx512 = {.name = "avx512", KERNELS};

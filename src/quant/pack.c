@@ -1,0 +1,174 @@
+/* pack.c - from rows of blocks, as files hold them, to the strips of pack.h. Nothing is lost but that
+ * the scales of 256-blocks (product of a float16 and an integer) are rounded to float16, after a power
+ * of two per row has been taken out of them so that none falls into float16's denormal range. */
+#include "pack.h"
+#include "blocks.h"
+#include <math.h>
+#include <string.h>
+
+/* 32 columns of a row: unsigned elements, scales of both halves, min. */
+typedef struct group {
+    uint8_t q[32];
+    float scale[2], min;
+} group;
+
+/* ---- blocks of 32 */
+
+static void nibbles(const uint8_t qs[16], uint8_t q[32]) {
+    for (int j = 0; j < 16; j++) q[j] = qs[j] & 15, q[j + 16] = qs[j] >> 4;
+}
+
+static void fifth_bits(const uint8_t qh[4], uint8_t q[32]) {
+    uint32_t h = rw_u32_at(qh);
+    for (int j = 0; j < 32; j++) q[j] |= (uint8_t)((h >> j & 1) << 4);
+}
+
+static void set_scales(group *out, float scale, float min) {
+    out->scale[0] = out->scale[1] = scale;
+    out->min = min;
+}
+
+static void group_q4_0(const uint8_t *row, size_t g, group *out) {
+    const rw_q4_0 *b = (const rw_q4_0 *)row + g;
+    nibbles(b->qs, out->q);
+    set_scales(out, rw_half_at(b->d), 0);
+}
+
+static void group_q4_1(const uint8_t *row, size_t g, group *out) {
+    const rw_q4_1 *b = (const rw_q4_1 *)row + g;
+    nibbles(b->qs, out->q);
+    set_scales(out, rw_half_at(b->d), rw_half_at(b->m));
+}
+
+static void group_q5_0(const uint8_t *row, size_t g, group *out) {
+    const rw_q5_0 *b = (const rw_q5_0 *)row + g;
+    nibbles(b->qs, out->q);
+    fifth_bits(b->qh, out->q);
+    set_scales(out, rw_half_at(b->d), 0);
+}
+
+static void group_q5_1(const uint8_t *row, size_t g, group *out) {
+    const rw_q5_1 *b = (const rw_q5_1 *)row + g;
+    nibbles(b->qs, out->q);
+    fifth_bits(b->qh, out->q);
+    set_scales(out, rw_half_at(b->d), rw_half_at(b->m));
+}
+
+static void group_q8_0(const uint8_t *row, size_t g, group *out) {
+    const rw_q8_0 *b = (const rw_q8_0 *)row + g;
+    for (int j = 0; j < 32; j++) out->q[j] = (uint8_t)(b->qs[j] + 128);
+    set_scales(out, rw_half_at(b->d), 0);
+}
+
+/* ---- blocks of 256: group g is sub-block g % 8 (or two of sixteen); see kquant.c */
+
+static void group_q4_k(const uint8_t *row, size_t g, group *out) {
+    const rw_q4_k *b = (const rw_q4_k *)row + g / 8;
+    int s = (int)(g % 8), shift = 4 * (s % 2);
+    uint8_t sc, mn;
+    rw_k_scale_min(b->scales, s, &sc, &mn);
+    for (int j = 0; j < 32; j++) out->q[j] = b->qs[32 * (s / 2) + j] >> shift & 15;
+    set_scales(out, rw_half_at(b->d) * (float)sc, -(rw_half_at(b->dmin) * (float)mn));
+}
+
+static void group_q5_k(const uint8_t *row, size_t g, group *out) {
+    const rw_q5_k *b = (const rw_q5_k *)row + g / 8;
+    int s = (int)(g % 8), shift = 4 * (s % 2);
+    uint8_t sc, mn;
+    rw_k_scale_min(b->scales, s, &sc, &mn);
+    for (int j = 0; j < 32; j++)
+        out->q[j] = (uint8_t)((b->qs[32 * (s / 2) + j] >> shift & 15) | (b->qh[j] >> s & 1) << 4);
+    set_scales(out, rw_half_at(b->d) * (float)sc, -(rw_half_at(b->dmin) * (float)mn));
+}
+
+static void group_q6_k(const uint8_t *row, size_t g, group *out) {
+    const rw_q6_k *b = (const rw_q6_k *)row + g / 8;
+    int s = (int)(g % 8), half = s / 4, plane = s % 4, shift = 4 * (plane / 2), up = 2 * plane;
+    const uint8_t *ql = b->ql + 64 * half + 32 * (plane % 2), *qh = b->qh + 32 * half;
+    for (int j = 0; j < 32; j++)
+        out->q[j] = (uint8_t)((ql[j] >> shift & 15) | (qh[j] >> up & 3) << 4);
+    for (int h = 0; h < 2; h++) out->scale[h] = rw_half_at(b->d) * (float)b->scales[2 * s + h];
+    out->min = 0;
+}
+
+/* Where a 256-block's float16 factors stand; a negative place: there is none. */
+static const struct form {
+    rw_pack pack;
+    void (*group)(const uint8_t *row, size_t g, group *out);
+    int d_at, dmin_at;
+} forms[RW_TYPE_COUNT] = {
+    [RW_Q4_0] = {RW_PACK_4, group_q4_0, -1, -1},
+    [RW_Q4_1] = {RW_PACK_4M, group_q4_1, -1, -1},
+    [RW_Q5_0] = {RW_PACK_5, group_q5_0, -1, -1},
+    [RW_Q5_1] = {RW_PACK_5M, group_q5_1, -1, -1},
+    [RW_Q8_0] = {RW_PACK_8, group_q8_0, -1, -1},
+    [RW_Q4_K] = {RW_PACK_4M, group_q4_k, 0, 2},
+    [RW_Q5_K] = {RW_PACK_5M, group_q5_k, 0, 2},
+    [RW_Q6_K] = {RW_PACK_6, group_q6_k, 208, -1},
+};
+
+rw_pack rw_pack_of(rw_type type) {
+    return forms[type].group ? forms[type].pack : RW_NOT_PACKED;
+}
+
+/* The power of two that is taken out of a row's scales: they become at most 128 times a number below
+ * 2, and integers times the largest factor keep all of float16's bits down to 2^-14 of it. */
+static float row_factor(const struct form *form, rw_type type, const uint8_t *row, size_t cols) {
+    if (form->d_at < 0) return 1.0f;
+    const rw_type_info *info = rw_type_get(type);
+    float max = 0;
+    for (size_t b = 0; b < cols / info->block_elems; b++, row += info->block_bytes) {
+        float d = fabsf(rw_half_at(row + form->d_at));
+        float m = form->dmin_at < 0 ? 0 : fabsf(rw_half_at(row + form->dmin_at));
+        if (d > max) max = d;
+        if (m > max) max = m;
+    }
+    return max > 0 && isfinite(max) ? ldexpf(1.0f, ilogbf(max)) : 1.0f;
+}
+
+/* One group of row r into its tile. A line seen as sixteen words holds one quad per word. */
+static void put_group(rw_pack pack, const group *in, float inverse, size_t g, size_t r, uint8_t *tile) {
+    uint32_t quad[8], word;
+    memcpy(quad, in->q, sizeof quad);
+    if (pack == RW_PACK_8) {
+        for (size_t i = 0; i < 8; i++) memcpy(tile + (8 * g + i) * RW_LINE + 4 * r, &quad[i], 4);
+    } else {
+        for (size_t i = 0; i < 4; i++) {
+            word = (quad[i] & 0x0f0f0f0f) | (quad[i + 4] & 0x0f0f0f0f) << 4;
+            memcpy(tile + (4 * g + i) * RW_LINE + 4 * r, &word, 4);
+        }
+    }
+    uint8_t *high = tile + rw_pack_high_at(pack);
+    if (rw_pack_bits(pack) == 5) {
+        word = 0;
+        for (int i = 0; i < 8; i++) word |= (quad[i] >> 4 & 0x01010101) << i;
+        memcpy(high + g * RW_LINE + 4 * r, &word, 4);
+    }
+    for (size_t h = 0; rw_pack_bits(pack) == 6 && h < 2; h++) {
+        word = 0;
+        for (size_t i = 0; i < 4; i++) word |= (quad[4 * h + i] >> 4 & 0x03030303) << 2 * i;
+        memcpy(high + (2 * g + h) * RW_LINE + 4 * r, &word, 4);
+    }
+    size_t per_group = (size_t)rw_pack_scales(pack) / 2;
+    for (size_t h = 0; h < per_group; h++)
+        rw_put_half(tile + rw_pack_scales_at(pack) + 2 * (RW_STRIP_ROWS * (per_group * g + h) + r),
+                    in->scale[h] * inverse);
+    if (rw_pack_mins(pack))
+        rw_put_half(tile + rw_pack_mins_at(pack) + 2 * (RW_STRIP_ROWS * g + r), in->min * inverse);
+}
+
+void rw_pack_strip(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols,
+                   uint8_t *out) {
+    const struct form *form = &forms[type];
+    size_t tile_bytes = rw_pack_tile_bytes(form->pack);
+    for (size_t r = 0; r < n_rows; r++, rows += row_bytes) {
+        float factor = row_factor(form, type, rows, cols);
+        memcpy(out + 4 * r, &factor, sizeof factor);
+        for (size_t g = 0; g < cols / 32; g++) {
+            group values;
+            form->group(rows, g, &values);
+            put_group(form->pack, &values, 1.0f / factor, g % 2, r,
+                      out + RW_FACTORS + g / 2 * tile_bytes);
+        }
+    }
+}
