@@ -15,7 +15,7 @@
 
 #define MODEL_AT(field) offsetof(struct rwkv_model, field)
 const rw_rule rw_global_rules[] = {
-    {"emb.weight", "token_embd", -1, RW_MATRIX, {RW_V, RW_D}, 0, MODEL_AT(emb), RW_RAW},
+    {"emb.weight", "token_embd", -1, RW_MATRIX, {RW_V, RW_D}, RW_LOOKUP, MODEL_AT(emb), RW_RAW},
     {"blocks.0.ln0.weight", "token_embd_norm", -1, RW_VECTOR, {RW_D}, 0, MODEL_AT(ln0_w), RW_RAW},
     {"blocks.0.ln0.bias", "token_embd_norm", -1, RW_VECTOR, {RW_D}, 0, MODEL_AT(ln0_b), RW_RAW},
     {"ln_out.weight", "output_norm", -1, RW_VECTOR, {RW_D}, 0, MODEL_AT(ln_out_w), RW_RAW},

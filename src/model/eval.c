@@ -27,6 +27,39 @@ typedef struct matmul_job {
     size_t x_stride, y_stride, n_tokens;
 } matmul_job;
 
+/* Tokens [begin, end) of the input as eight-bit integers; begin is a multiple of RW_PANEL. */
+static void quantize_tokens(void *ctx, size_t begin, size_t end, uint32_t thread) {
+    (void)thread;
+    const matmul_job *j = ctx;
+    size_t n = j->w->cols, tiles = rw_pack_tiles(n);
+    for (size_t t = begin; t < end; t++) {
+        size_t panel = t / RW_PANEL * RW_PANEL;
+        size_t width = j->n_tokens - panel < RW_PANEL ? j->n_tokens - panel : RW_PANEL;
+        j->m->k->quantize(j->x + t * j->x_stride, n, j->m->acts + panel * tiles + (t - panel), width);
+    }
+}
+
+/* Weight rows [begin, end), begin a multiple of a strip's: as many strips as the second-level cache
+ * keeps, with all tokens, a panel at a time. */
+static void packed_rows(void *ctx, size_t begin, size_t end, uint32_t thread) {
+    (void)thread;
+    enum { CACHED = 256 * 1024 };
+    const matmul_job *j = ctx;
+    const rw_mat *w = j->w;
+    rw_pack pack = rw_pack_of(w->type);
+    size_t n = w->cols, tiles = rw_pack_tiles(n), strip_bytes = rw_pack_strip_bytes(pack, n);
+    size_t step = (CACHED / strip_bytes + 1) * RW_STRIP_ROWS;
+    for (size_t r = begin; r < end; r += step) {
+        const uint8_t *strips = w->packed + r / RW_STRIP_ROWS * strip_bytes;
+        size_t rows = end - r < step ? end - r : step;
+        for (size_t t = 0; t < j->n_tokens; t += RW_PANEL) {
+            size_t width = j->n_tokens - t < RW_PANEL ? j->n_tokens - t : RW_PANEL;
+            j->m->k->matmul_packed[pack](strips, n, rows, j->m->acts + t * tiles, width, w->scale,
+                                         j->y + t * j->y_stride + r, j->y_stride);
+        }
+    }
+}
+
 /* Weight rows [begin, end): decoded a panel at a time, then one product with all tokens. */
 static void matmul_rows(void *ctx, size_t begin, size_t end, uint32_t thread) {
     const matmul_job *j = ctx;
@@ -52,6 +85,12 @@ static void matmul_rows(void *ctx, size_t begin, size_t end, uint32_t thread) {
 static void matmul(const struct rwkv_model *m, const rw_mat *w, const float *x, size_t x_stride, size_t n_tokens,
                    float *y, size_t y_stride) {
     matmul_job job = {m, w, x, y, x_stride, y_stride, n_tokens};
+    if (w->packed) {
+        if (n_tokens <= RW_PANEL) quantize_tokens(&job, 0, n_tokens, 0);
+        else rw_pool_run(m->pool, n_tokens, RW_PANEL, quantize_tokens, &job);
+        rw_pool_run(m->pool, w->rows, RW_STRIP_ROWS, packed_rows, &job);
+        return;
+    }
     if ((size_t)w->rows * w->cols * n_tokens < 32768) matmul_rows(&job, 0, w->rows, 0); /* not worth waking */
     else rw_pool_run(m->pool, w->rows, 16, matmul_rows, &job);
 }

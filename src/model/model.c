@@ -27,6 +27,40 @@ static const uint8_t *turn(rw_arena *arena, const rw_weight *w, uint32_t cols, u
     return out;
 }
 
+typedef struct pack_job {
+    const rw_mat *mat;
+    uint8_t *out;
+} pack_job;
+
+static void pack_strips(void *ctx, size_t begin, size_t end, uint32_t thread) {
+    (void)thread;
+    const pack_job *j = ctx;
+    const rw_mat *w = j->mat;
+    size_t strip_bytes = rw_pack_strip_bytes(rw_pack_of(w->type), w->cols);
+    for (size_t s = begin; s < end; s++) {
+        size_t row = s * RW_STRIP_ROWS, rest = w->rows - row;
+        rw_pack_strip(w->type, w->data + row * w->row_bytes, w->row_bytes,
+                      rest < RW_STRIP_ROWS ? rest : RW_STRIP_ROWS, w->cols, j->out + s * strip_bytes);
+    }
+}
+
+/* Rearranges a matrix for integer products, if its type allows. Its pages of the file are then not
+ * needed any more. */
+static rwkv_status pack(struct rwkv_model *m, const rw_weight *w, rw_mat *mat, rwkv_error *err) {
+    rw_pack form = rw_pack_of(mat->type);
+    if (m->exact || form == RW_NOT_PACKED || w->rule->kind != RW_MATRIX || (w->rule->flags & RW_LOOKUP))
+        return RWKV_OK;
+    size_t strips = (mat->rows + RW_STRIP_ROWS - 1) / RW_STRIP_ROWS;
+    size_t strip_bytes = rw_pack_strip_bytes(form, mat->cols);
+    pack_job job = {mat, rw_arena_alloc(&m->arena, strips, strip_bytes)};
+    if (!job.out) return rw_nomem(err, strips * strip_bytes);
+    rw_pool_run(m->pool, strips, 4, pack_strips, &job);
+    rw_file_release(w->tensor->file, w->data, w->bytes);
+    mat->packed = job.out;
+    m->any_packed = true;
+    return RWKV_OK;
+}
+
 static rwkv_status bind_weight(struct rwkv_model *m, const rw_weight *w, uint8_t *base, rwkv_error *err) {
     const rw_rule *rule = w->rule;
     if (!w->tensor) return RWKV_OK; /* optional: the field stays zero */
@@ -49,6 +83,7 @@ static rwkv_status bind_weight(struct rwkv_model *m, const rw_weight *w, uint8_t
         mat.data = turn(&m->arena, w, mat.cols, rw_dim_of(m->ckpt, rule->dims[last - 1]));
         if (!mat.data) return rw_nomem(err, w->bytes);
     }
+    RW_TRY(pack(m, w, &mat, err));
     memcpy(base + rule->offset, &mat, sizeof mat);
     return RWKV_OK;
 }
@@ -94,6 +129,10 @@ static size_t panel_floats(const rw_checkpoint *c) {
     return row > 4096 ? 4 * row : 16384;
 }
 
+static size_t n_acts(const rw_checkpoint *c) {
+    return RW_MAX_ROWS * rw_pack_tiles(longest_row(c));
+}
+
 static rwkv_status make_workspace(struct rwkv_model *m, rwkv_error *err) {
     m->work_len = work_floats(m->ckpt);
     m->panel_len = panel_floats(m->ckpt);
@@ -101,7 +140,8 @@ static rwkv_status make_workspace(struct rwkv_model *m, rwkv_error *err) {
     m->work = rw_alloc_aligned(m->work_len * sizeof *m->work);
     m->panel = rw_alloc_aligned(panels * sizeof *m->panel);
     m->logits = rw_alloc_aligned(logits * sizeof *m->logits);
-    if (!m->work || !m->panel || !m->logits)
+    if (m->any_packed) m->acts = rw_alloc_aligned(n_acts(m->ckpt) * sizeof *m->acts);
+    if (!m->work || !m->panel || !m->logits || (m->any_packed && !m->acts))
         return rw_nomem(err, (m->work_len + panels + logits) * sizeof(float));
     return RWKV_OK;
 }
@@ -273,11 +313,12 @@ rwkv_status rwkv_model_open(rwkv_model **out, const char *path, const rwkv_model
     RW_GOTO(rw_kernels_get(&m->k, opt->isa, err));
     RW_GOTO(rw_checkpoint_open(&m->ckpt, path, (opt->flags & RWKV_MODEL_NO_MMAP) != 0, log, err));
     m->arch = m->ckpt->arch;
+    m->exact = (opt->flags & RWKV_MODEL_EXACT) != 0;
     if (opt->group_norm_eps > 0 && m->arch != &rw_arch_v4) m->ckpt->gn_eps = opt->group_norm_eps;
     if (!(opt->flags & RWKV_MODEL_IGNORE_MEMORY)) RW_GOTO(check_memory(m->ckpt, n_threads, err));
     if (opt->flags & RWKV_MODEL_CHECK) RW_GOTO(check_finite(m->ckpt->table, err));
-    RW_GOTO(bind_all(m, err));
     RW_GOTO(rw_pool_new(&m->pool, n_threads, err));
+    RW_GOTO(bind_all(m, err));
     RW_GOTO(make_workspace(m, err));
     rw_checkpoint_fingerprint(m->ckpt, m->fingerprint);
     rw_checkpoint_weights_hash(m->ckpt, m->weights_hash);
@@ -295,6 +336,7 @@ void rwkv_model_free(rwkv_model *m) {
     rwkv_tokenizer_free(m->tokenizer);
     rw_free_aligned(m->work);
     rw_free_aligned(m->panel);
+    rw_free_aligned(m->acts);
     rw_free_aligned(m->logits);
     rw_arena_free(&m->arena);
     rw_checkpoint_close(m->ckpt);
@@ -339,7 +381,8 @@ void rwkv_model_info(const rwkv_model *m, rwkv_info *out) {
         out->weight_bytes += c->table->tensors[i].bytes;
     }
     out->copied_bytes = c->table->copied_bytes + m->arena.total +
-                        (m->work_len + m->panel_len * out->n_threads + RW_LOGIT_ROWS * (size_t)m->V) * sizeof(float);
+                        (m->work_len + m->panel_len * out->n_threads + RW_LOGIT_ROWS * (size_t)m->V) * sizeof(float) +
+                        (m->acts ? n_acts(c) * sizeof *m->acts : 0);
     memcpy(out->fingerprint, m->fingerprint, sizeof out->fingerprint);
     memcpy(out->weights_hash, m->weights_hash, sizeof out->weights_hash);
 }

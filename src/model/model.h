@@ -14,9 +14,11 @@
 #define RW_MAX_ROWS 128u
 #define RW_LOGIT_ROWS 8u
 
-/* A matrix as stored; y = scale * W x. */
+/* A matrix as stored; y = scale * W x. If it is also packed its products are made with eight-bit
+ * activations. */
 typedef struct rw_mat {
     const uint8_t *data;
+    const uint8_t *packed;      /* strips of quant/pack.h; NULL: exact products from data */
     rw_type type;
     uint32_t rows, cols;
     size_t row_bytes;
@@ -72,6 +74,8 @@ struct rwkv_model {
     /* sizes, copied from ckpt->dim for short names in forward code */
     uint32_t n_layer, D, A, F, V, H, N;
     float ln_eps, gn_eps;
+    bool exact;                 /* no eight-bit activations */
+    bool any_packed;
     rw_mat emb, head;           /* [V, D] */
     float *ln0_w, *ln0_b, *ln_out_w, *ln_out_b; /* [D] */
     uint8_t *layers;            /* [n_layer][arch->layer_size] */
@@ -83,6 +87,7 @@ struct rwkv_model {
     size_t work_len;            /* floats */
     float *panel;               /* [n_threads][panel_len] decoded weight rows */
     size_t panel_len;           /* floats per thread */
+    rw_act *acts;               /* [RW_MAX_ROWS][tiles of the longest row]; NULL: nothing is packed */
     float *logits;              /* [RW_LOGIT_ROWS, V] when several sequences want theirs */
     rwkv_tokenizer *tokenizer;
     rwkv_error tokenizer_error; /* why there is none */

@@ -61,7 +61,7 @@ static const rw_rule rules[] = {
     {"ffn.key.weight", "channel_mix_key", -1, RW_MATRIX, {RW_F, RW_D}, 0, AT(ffn_k), RW_RAW},
     {"ffn.value.weight", "channel_mix_value", -1, RW_MATRIX, {RW_D, RW_F}, 0, AT(ffn_v), RW_RAW},
     /* 7a only, and last */
-    {"ffn.s_emb.weight", "channel_mix_s_emb", -1, RW_MATRIX, {RW_V, RW_E}, 0, AT(s_emb), RW_RAW},
+    {"ffn.s_emb.weight", "channel_mix_s_emb", -1, RW_MATRIX, {RW_V, RW_E}, RW_LOOKUP, AT(s_emb), RW_RAW},
     {"ffn.s_emb_x.weight", "channel_mix_s_emb_x", -1, RW_MATRIX, {RW_E, RW_D}, 0, AT(s_emb_x), RW_RAW},
     {"ffn.s1", "channel_mix_s1", -1, RW_LOWRANK, {RW_ES, RW_D}, 0, AT(s1), RW_RAW},
     {"ffn.s2", "channel_mix_s2", -1, RW_LOWRANK, {RW_F, RW_ES}, 0, AT(s2), RW_RAW},
