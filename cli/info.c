@@ -261,6 +261,7 @@ static int run(int argc, char **argv) {
     if (n != 1)
         return cli_fail(EXIT_USAGE, T("info: expected one MODEL file", "info：需要一个模型文件"));
     model_opts.force = true; /* a file too large to run can still be described */
+    model_opts.exact = true; /* nothing is computed: no need to rearrange weights */
     code = cli_open_model(&model, argv[1], &model_opts);
     if (code) return code;
     rwkv_model_info(model, &info);

@@ -129,6 +129,7 @@ static int run(int argc, char **argv) {
                           "logits：--mode：得到 '%s'；应为 all 或 one"),
                         mode);
     }
+    model_opts.exact = true; /* numbers to compare with others' */
     code = cli_open_model(&model, argv[1], &model_opts);
     if (code) return code;
     rwkv_model_info(model, &info);

@@ -271,7 +271,7 @@ int cli_parse(const char *cmd, const option_spec *specs, int argc, char **argv, 
 /* ------------------------------------------------------------------ shared tables */
 
 const option_spec *cli_model_specs(model_args *a) {
-    static option_spec table[10];
+    static option_spec table[11];
     const option_spec specs[] = {
         {"", 0, OPT_HEADING, NULL, NULL, "Model", "模型", 0, 0},
         {"vocab", 0, OPT_STRING, &a->vocab, "FILE", "vocabulary, if the model's own is not wanted",
@@ -282,6 +282,8 @@ const option_spec *cli_model_specs(model_args *a) {
          "线程数；默认每个物理核一个", 1, 1024},
         {"isa", 0, OPT_STRING, &a->isa, "NAME", "kernels: scalar, avx2 ...; default: the best",
          "计算内核：scalar、avx2……；默认最优", 0, 0},
+        {"exact", 0, OPT_FLAG, &a->exact, NULL, "all arithmetic in float32; slower",
+         "全部用 float32 计算；较慢", 0, 0},
         {"no-mmap", 0, OPT_FLAG, &a->no_mmap, NULL,
          "read the file into memory instead of mapping it", "把文件读入内存，而不是映射", 0, 0},
         {"check", 0, OPT_FLAG, &a->check, NULL, "look at every weight; refuse NaN and infinity",

@@ -311,7 +311,7 @@ static int run(int argc, char **argv) {
     if (n == 0)
         return cli_fail(EXIT_USAGE, T("tokenize: expected MODEL or --vocab FILE",
                                       "tokenize：需要模型文件或 --vocab 词表"));
-    code = cli_open_model(&model, argv[1], &(model_args){.force = true, .threads = 1});
+    code = cli_open_model(&model, argv[1], &(model_args){.force = true, .exact = true, .threads = 1});
     if (code) return code;
     t = rwkv_model_tokenizer(model, &err);
     code = t ? work(t, argv + 2, n - 1) : cli_error(&err);

@@ -116,7 +116,7 @@ static void check_same_model(const char *a, const char *b, bool folded) {
 enum { N_TOKENS = 24 };
 
 static float *logits_of(const char *path, uint32_t *n_vocab) {
-    rwkv_model_options o = {.n_threads = 1, .isa = "scalar"};
+    rwkv_model_options o = {.n_threads = 1, .flags = RWKV_MODEL_EXACT, .isa = "scalar"};
     rwkv_error err = {0};
     rwkv_model *m = NULL;
     rwkv_session *s = NULL;

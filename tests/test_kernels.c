@@ -229,6 +229,206 @@ static void test_matmul_hard_values(void **state) {
     }
 }
 
+/* ---- integer products */
+
+static const rw_type packed_types[] = {RW_Q4_0, RW_Q4_1, RW_Q5_0, RW_Q5_1,
+                                       RW_Q8_0, RW_Q4_K, RW_Q5_K, RW_Q6_K};
+enum { N_PACKED = sizeof packed_types / sizeof *packed_types };
+
+static size_t n_acts(size_t n) {
+    return rw_pack_tiles(n);
+}
+
+/* q is the nearest integer to x / d, d the largest of 32 over 127; sums are those of q. */
+static void check_acts(const rw_act *acts, const float *x, size_t n) {
+    for (size_t at = 0; at < n_acts(n) * 64; at += 32) {
+        const rw_act *a = &acts[at / 64];
+        size_t g = at / 32 % 2;
+        float max = 0;
+        int32_t sum[2] = {0};
+        for (size_t j = 0; j < 32; j++) {
+            float v = at + j < n ? x[at + j] : 0;
+            max = fmaxf(max, fabsf(v));
+            sum[j / 16] += a->q[32 * g + j];
+            assert_true(fabs((double)a->d[g] * a->q[32 * g + j] - v) <= a->d[g] * 0.50001);
+        }
+        assert_true(a->d[g] == max / 127);
+        assert_int_equal(a->minus_sum[g], -(sum[0] + sum[1]));
+        for (size_t h = 0; h < 2; h++) assert_int_equal(a->minus_sum16[2 * g + h], -sum[h]);
+        assert_true(a->dsum[g] == a->d[g] * (float)(sum[0] + sum[1]));
+    }
+}
+
+static void test_quantize(void **state) {
+    (void)state;
+    for (size_t n = 1; n <= 300; n++) {
+        guarded x = random_floats(n, n, n % 3 ? 4.0f : 1e-20f);
+        for (int i = 0; i < n_tables; i++) {
+            guarded out = guard_new(n_acts(n) * sizeof(rw_act));
+            tables[i]->quantize(x.p, n, out.p, 1);
+            check_acts(out.p, x.p, n);
+            guard_free(out);
+        }
+        guard_free(x);
+    }
+}
+
+static void test_quantize_hard_values(void **state) {
+    (void)state;
+    static const float values[] = {NAN, INFINITY, -INFINITY, 1e-31f, 1e-40f, -0.0f, FLT_MAX, -FLT_MAX, 1e-30f};
+    for (size_t v = 0; v < sizeof values / sizeof *values; v++) {
+        for (size_t at = 0; at < 128; at += 9) {
+            float x[128] = {0};
+            rw_act want[2], got[2];
+            x[at] = values[v];
+            rw_kernels_scalar.quantize(x, 128, want, 1);
+            float d = want[at / 64].d[at / 32 % 2];
+            if (!isfinite(values[v])) assert_true(isnan(d));
+            else assert_true(d == (fabsf(values[v]) < 1e-30f ? 0 : fabsf(values[v]) / 127));
+            assert_true(want[(at / 64 + 1) % 2].d[0] == 0);
+            for (int i = 1; i < n_tables; i++) {
+                tables[i]->quantize(x, 128, got, 1);
+                for (int t = 0; t < 2; t++) {
+                    assert_memory_equal(got[t].q, want[t].q, sizeof want[t].q);
+                    assert_memory_equal(got[t].minus_sum, want[t].minus_sum, 6 * sizeof(int32_t));
+                    same_bits(got[t].d, want[t].d, 4);
+                }
+            }
+        }
+    }
+}
+
+typedef struct packed {
+    rw_type type;
+    size_t rows, cols;
+    guarded blocks, strips;
+    size_t row_bytes;
+} packed;
+
+/* Encoded normal numbers, or, with noise, any bytes. */
+static packed make_packed(rw_type type, size_t rows, size_t cols, bool noise) {
+    uint64_t bytes, seed = rows * 31 + cols + type;
+    assert_true(rw_type_bytes(type, cols, &bytes));
+    packed p = {.type = type, .rows = rows, .cols = cols, .row_bytes = bytes};
+    p.blocks = guard_new(rows * bytes);
+    float *values = malloc(rows * cols * sizeof *values);
+    for (size_t i = 0; i < rows * cols; i++) values[i] = 0.02f * rng_normal(&seed);
+    rw_type_get(type)->encode(values, p.blocks.p, rows * cols);
+    for (size_t i = 0; noise && i < rows * bytes; i++) ((uint8_t *)p.blocks.p)[i] = (uint8_t)rng_u64(&seed);
+    free(values);
+    size_t strip = rw_pack_strip_bytes(rw_pack_of(type), cols), n = (rows + 15) / 16;
+    p.strips = guard_new(n * strip);
+    for (size_t s = 0; s < n; s++)
+        rw_pack_strip(type, (uint8_t *)p.blocks.p + 16 * s * bytes, bytes, rows - 16 * s < 16 ? rows - 16 * s : 16,
+                      cols, (uint8_t *)p.strips.p + s * strip);
+    return p;
+}
+
+static void free_packed(packed p) {
+    guard_free(p.blocks);
+    guard_free(p.strips);
+}
+
+/* x: [tokens, cols] -> interleaved */
+static guarded make_acts(const rw_kernels *k, const float *x, size_t tokens, size_t cols) {
+    guarded g = guard_new(tokens * n_acts(cols) * sizeof(rw_act));
+    for (size_t t = 0; t < tokens; t++) k->quantize(x + t * cols, cols, (rw_act *)g.p + t, tokens);
+    return g;
+}
+
+/* The scalar table against float64 on the decoded weights and the rounded activations: the scales of
+ * 256-blocks are float16 here, 2^-11 off at most; the rest is the rounding of cols / 16 float sums. */
+static void test_packed_means_the_same(void **state) {
+    (void)state;
+    for (int i = 0; i < N_PACKED; i++) {
+        for (size_t cols = 32; cols <= 768; cols += 32) {
+            if (cols % rw_type_get(packed_types[i])->block_elems) continue;
+            packed p = make_packed(packed_types[i], 21, cols, false);
+            float *w = malloc(cols * sizeof *w), y[2 * 21];
+            guarded x = random_floats(2 * cols, cols, 3.0f), a = make_acts(&rw_kernels_scalar, x.p, 2, cols);
+            rw_kernels_scalar.matmul_packed[rw_pack_of(p.type)](p.strips.p, cols, 21, a.p, 2, 0.5f, y, 21);
+            for (size_t r = 0; r < 21; r++) {
+                rw_type_get(p.type)->decode((uint8_t *)p.blocks.p + r * p.row_bytes, w, cols);
+                for (size_t t = 0; t < 2; t++) {
+                    double sum = 0, size = 0;
+                    for (size_t k = 0; k < cols; k++) {
+                        const rw_act *act = (rw_act *)a.p + 2 * (k / 64) + t;
+                        double v = w[k] * (double)act->d[k / 32 % 2] * act->q[k % 64];
+                        sum += 0.5 * v;
+                        size += 0.5 * fabs(v);
+                    }
+                    double most = rw_type_get(p.type)->block_elems == 256 ? 1.0 / 400 : 1e-5;
+                    if (!(fabs(y[t * 21 + r] - sum) <= most * size))
+                        fail_msg("%s, %zu columns: %g, exact %g", rw_type_name(p.type), cols, (double)y[t * 21 + r],
+                                 sum);
+                }
+            }
+            guard_free(x);
+            guard_free(a);
+            free(w);
+            free_packed(p);
+        }
+    }
+}
+
+static void check_packed(const packed *p, size_t tokens, uint64_t seed) {
+    rw_pack pack = rw_pack_of(p->type);
+    size_t stride = p->rows + 3, n = tokens * stride - 3;
+    guarded x = random_floats(tokens * p->cols, seed, 3.0f);
+    guarded a = make_acts(&rw_kernels_scalar, x.p, tokens, p->cols), want = guard_new(n * sizeof(float));
+    rw_kernels_scalar.matmul_packed[pack](p->strips.p, p->cols, p->rows, a.p, tokens, 0.7f, want.p, stride);
+    for (int i = 1; i < n_tables; i++) {
+        guarded y = guard_new(n * sizeof(float));
+        tables[i]->matmul_packed[pack](p->strips.p, p->cols, p->rows, a.p, tokens, 0.7f, y.p, stride);
+        same_bits(y.p, want.p, n);
+        guard_free(y);
+    }
+    guard_free(x);
+    guard_free(a);
+    guard_free(want);
+}
+
+static void test_packed_tables_agree(void **state) {
+    (void)state;
+    for (int i = 0; i < N_PACKED; i++) {
+        for (size_t rows = 1; rows <= 50; rows += rows < 18 ? 1 : 15) {
+            for (size_t round = 0; round < 4; round++) {
+                size_t block = rw_type_get(packed_types[i])->block_elems;
+                packed p = make_packed(packed_types[i], rows, block * (1 + (rows + round) % 5), round == 3);
+                for (size_t tokens = 1; tokens <= RW_PANEL; tokens++) check_packed(&p, tokens, rows + tokens);
+                free_packed(p);
+            }
+        }
+    }
+}
+
+/* A token's bits do not depend on the others, nor a row's on how rows are divided. */
+static void test_packed_tiles(void **state) {
+    (void)state;
+    enum { ROWS = 70, COLS = 512 };
+    static float x[RW_PANEL * COLS], all[RW_PANEL * ROWS], one[ROWS];
+    fill(x, RW_PANEL * COLS, 3, 2.0f);
+    for (int i = 0; i < N_PACKED; i++) {
+        packed p = make_packed(packed_types[i], ROWS, COLS, false);
+        rw_pack pack = rw_pack_of(p.type);
+        for (int k = 0; k < n_tables; k++) {
+            guarded a = make_acts(tables[k], x, RW_PANEL, COLS);
+            tables[k]->matmul_packed[pack](p.strips.p, COLS, ROWS, a.p, RW_PANEL, 1.0f, all, ROWS);
+            for (size_t t = 0; t < RW_PANEL; t++) {
+                guarded single = make_acts(tables[k], x + t * COLS, 1, COLS);
+                for (size_t r = 0; r < ROWS; r += 32)
+                    tables[k]->matmul_packed[pack]((uint8_t *)p.strips.p + r / 16 * rw_pack_strip_bytes(pack, COLS),
+                                                   COLS, ROWS - r < 32 ? ROWS - r : 32, single.p, 1, 1.0f,
+                                                   one + r, ROWS);
+                same_bits(one, all + t * ROWS, ROWS);
+                guard_free(single);
+            }
+            guard_free(a);
+        }
+        free_packed(p);
+    }
+}
+
 /* ---- norms and mixes */
 
 static void test_layer_norm(void **state) {
@@ -567,6 +767,11 @@ int main(void) {
         cmocka_unit_test(test_matmul),
         cmocka_unit_test(test_matmul_tiles),
         cmocka_unit_test(test_matmul_hard_values),
+        cmocka_unit_test(test_quantize),
+        cmocka_unit_test(test_quantize_hard_values),
+        cmocka_unit_test(test_packed_means_the_same),
+        cmocka_unit_test(test_packed_tables_agree),
+        cmocka_unit_test(test_packed_tiles),
         cmocka_unit_test(test_layer_norm),
         cmocka_unit_test(test_mixes),
         cmocka_unit_test(test_function_accuracy),

@@ -8,17 +8,21 @@
 
 enum { N_TOKENS = 150 }; /* more than one pass of RW_MAX_ROWS */
 
-static const char *const isas[] = {"scalar", "avx2"};
+static const char *const isas[] = {"scalar", "avx2", "avx512"};
 
 /* NULL when this machine lacks the kernel set; scalar must be there. */
-static rwkv_model *open_model(const char *path, const char *isa, uint32_t threads) {
+static rwkv_model *open_with(const char *path, const char *isa, uint32_t threads, uint32_t flags) {
     rwkv_model *m = NULL;
     rwkv_error err = {0};
-    rwkv_model_options options = {.isa = isa, .n_threads = threads};
+    rwkv_model_options options = {.isa = isa, .n_threads = threads, .flags = flags};
     rwkv_status st = rwkv_model_open(&m, path, &options, &err);
     if (st == RWKV_E_ARG && isa && strcmp(isa, "scalar")) return NULL;
     if (st) fail_msg("%s: %s", path, err.message);
     return m;
+}
+
+static rwkv_model *open_model(const char *path, const char *isa, uint32_t threads) {
+    return open_with(path, isa, threads, RWKV_MODEL_EXACT);
 }
 
 static rwkv_session *new_session(rwkv_model *m) {
@@ -154,7 +158,7 @@ static void group_norm_eps_can_be_chosen(void **unused) {
     reference *ref = reference_new(t);
     rwkv_model *m = NULL;
     rwkv_info info;
-    rwkv_model_options options = {.group_norm_eps = 0.01f};
+    rwkv_model_options options = {.group_norm_eps = 0.01f, .flags = RWKV_MODEL_EXACT};
     assert_int_equal(rwkv_model_open(&m, test_model_file(&shape, AS_PTH, RW_F32), &options, NULL),
                      0);
     rwkv_model_info(m, &info);
@@ -438,6 +442,48 @@ static void batches_at_random(void **unused) {
     }
 }
 
+/* Eight-bit activations: as reproducible, equal in both tables of x86-64, and near the exact result. */
+static void same_bits_with_integer_products(void **unused) {
+    (void)unused;
+    static const struct { const char *version, *type; } cases[] = {
+        {"4", "Q4_0"}, {"4", "Q6_K"}, {"5.2", "Q5_1"}, {"6", "Q8_0"}, {"7", "Q4_K"}, {"7a", "Q5_0"}, {"7", "Q5_K"}};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        test_shape shape = {.version = cases[c].version, .n_layer = 2, .D = 256, .F = 512, .seed = 50 + c};
+        if (cases[c].version[0] != '4') shape.H = 4, shape.N = 64;
+        char path[512], what[64];
+        snprintf(path, sizeof path, "%s", temp_path("packed.gguf"));
+        snprintf(what, sizeof what, "v%s %s", cases[c].version, cases[c].type);
+        rwkv_convert_options options = {.type = cases[c].type};
+        rwkv_error err = {0};
+        if (rwkv_convert(test_model_file(&shape, AS_PTH, RW_F32), path, &options, &err)) fail_msg("%s", err.message);
+        truth x86 = {0};
+        for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
+            rwkv_model *m = open_with(path, isas[i], 1, 0);
+            if (!m) continue;
+            truth t = make_truth(m, c);
+            rwkv_model_free(m);
+            m = open_with(path, isas[i], 2, 0);
+            check_cuts(m, &t, what);
+            if (i) check_company(m, &t, what);
+            rwkv_model_free(m);
+            m = open_model(path, isas[i], 1);
+            truth exact = make_truth(m, c);
+            rwkv_model_free(m);
+            double off = 0, size = 0;
+            for (size_t k = 0; k < N_TOKENS * t.V; k++) {
+                off += (t.rows[k] - (double)exact.rows[k]) * (t.rows[k] - (double)exact.rows[k]);
+                size += (double)exact.rows[k] * exact.rows[k];
+            }
+            if (!(off > 0 && off < 0.03 * 0.03 * size)) fail_msg("%s: off by %g", what, sqrt(off / size));
+            if (i > 1) assert_memory_equal(x86.rows, t.rows, N_TOKENS * t.V * sizeof(float));
+            free_truth(&exact);
+            free_truth(&x86);
+            x86 = t;
+        }
+        free_truth(&x86);
+    }
+}
+
 /* ---- golden checkpoints */
 
 typedef struct golden {
@@ -648,6 +694,7 @@ int main(void) {
         cmocka_unit_test(ranks_may_exceed_every_other_size),
         cmocka_unit_test(the_workspace_is_large_enough),
         cmocka_unit_test(batches_at_random),
+        cmocka_unit_test(same_bits_with_integer_products),
         cmocka_unit_test(golden_checkpoints),
         cmocka_unit_test(tiny_trained_models),
         cmocka_unit_test(digits_are_reversed),
