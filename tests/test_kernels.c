@@ -207,6 +207,30 @@ static void test_matmul_tiles(void **state) {
     }
 }
 
+/* Halves multiplied as they are, and decoded first: the same bits. */
+static void test_matmul_halves(void **state) {
+    (void)state;
+    enum { ROWS = 19, TOKENS = 5 };
+    for (int i = 0; i < n_tables; i++) {
+        for (size_t n = 0; n <= 1100; n += n < 40 ? 1 : 53) {
+            for (int bf = 0; bf < 2; bf++) {
+                rw_type type = bf ? RW_BF16 : RW_F16;
+                guarded w = guard_new(2 * ROWS * n), x = random_floats(TOKENS * n, n, 2.0f);
+                float *values = malloc((ROWS * n + 1) * sizeof *values), got[TOKENS * ROWS], want[TOKENS * ROWS];
+                fill(values, ROWS * n, n + 7, 1.0f);
+                rw_type_get(type)->encode(values, w.p, ROWS * n);
+                rw_type_get(type)->decode(w.p, values, ROWS * n);
+                (bf ? tables[i]->matmul_bf16 : tables[i]->matmul_f16)(w.p, n, ROWS, x.p, n, TOKENS, n, 0.7f, got, ROWS);
+                tables[i]->matmul_f32(values, n, ROWS, x.p, n, TOKENS, n, 0.7f, want, ROWS);
+                same_bits(got, want, TOKENS * ROWS);
+                free(values);
+                guard_free(w);
+                guard_free(x);
+            }
+        }
+    }
+}
+
 static void test_matmul_hard_values(void **state) {
     (void)state;
     float w[70], x[70], y;
@@ -767,6 +791,7 @@ int main(void) {
         cmocka_unit_test(test_matmul),
         cmocka_unit_test(test_matmul_tiles),
         cmocka_unit_test(test_matmul_hard_values),
+        cmocka_unit_test(test_matmul_halves),
         cmocka_unit_test(test_quantize),
         cmocka_unit_test(test_quantize_hard_values),
         cmocka_unit_test(test_packed_means_the_same),

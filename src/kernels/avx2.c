@@ -300,13 +300,29 @@ static void decode_q6_k(const void *in, float *out, size_t n) {
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-INLINE void tile(const int NR, const int NT, const float *w, size_t w_stride, const float *x,
-                 size_t x_stride, size_t n, float scale, float *y, size_t y_stride) {
+/* Elements [k, k + 8) of a row of floats, halves or bfloats. */
+INLINE f8 weights(const rw_type W, const uint8_t *row, size_t k) {
+    if (W == RW_F32) return load((const float *)(const void *)row + k);
+    __m128i v = load16(row + 2 * k);
+    if (W == RW_F16) return _mm256_cvtph_ps(v);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
+}
+
+/* Elements [k, k + n), n < 8; the rest is zero. */
+INLINE f8 last_weights(const rw_type W, const uint8_t *row, size_t k, size_t n) {
+    if (W == RW_F32) return _mm256_maskload_ps((const float *)(const void *)row + k, mask_of(n));
+    uint16_t rest[8] = {0};
+    memcpy(rest, row + 2 * k, 2 * n);
+    return weights(W, (const uint8_t *)rest, 0);
+}
+
+INLINE void tile(const rw_type W, const int NR, const int NT, const uint8_t *w, size_t row_bytes,
+                 const float *x, size_t x_stride, size_t n, float scale, float *y, size_t y_stride) {
     f8 acc[8][3] = {0};
     size_t k = 0;
     for (; k + 8 <= n; k += 8) {
         UNROLL for (int r = 0; r < NR; r++) {
-            f8 ws = load(w + (size_t)r * w_stride + k);
+            f8 ws = weights(W, w + (size_t)r * row_bytes, k);
             UNROLL for (int t = 0; t < NT; t++) {
                 acc[r][t] = _mm256_fmadd_ps(ws, load(x + (size_t)t * x_stride + k), acc[r][t]);
             }
@@ -315,7 +331,7 @@ INLINE void tile(const int NR, const int NT, const float *w, size_t w_stride, co
     if (k < n) {
         __m256i mask = mask_of(n - k);
         UNROLL for (int r = 0; r < NR; r++) {
-            f8 ws = _mm256_maskload_ps(w + (size_t)r * w_stride + k, mask);
+            f8 ws = last_weights(W, w + (size_t)r * row_bytes, k, n - k);
             UNROLL for (int t = 0; t < NT; t++) {
                 f8 xs = _mm256_maskload_ps(x + (size_t)t * x_stride + k, mask);
                 acc[r][t] = _mm256_fmadd_ps(ws, xs, acc[r][t]);
@@ -330,26 +346,44 @@ INLINE void tile(const int NR, const int NT, const float *w, size_t w_stride, co
 }
 
 /* All rows for NT tokens; NR rows at a time. */
-INLINE void strip(const int NR, const int NT, const float *w, size_t w_stride, size_t n_rows,
-                  const float *x, size_t x_stride, size_t n, float scale, float *y,
+INLINE void strip(const rw_type W, const int NR, const int NT, const uint8_t *w, size_t row_bytes,
+                  size_t n_rows, const float *x, size_t x_stride, size_t n, float scale, float *y,
                   size_t y_stride) {
     size_t r = 0;
     for (; r + (size_t)NR <= n_rows; r += (size_t)NR) {
-        tile(NR, NT, w + r * w_stride, w_stride, x, x_stride, n, scale, y + r, y_stride);
+        tile(W, NR, NT, w + r * row_bytes, row_bytes, x, x_stride, n, scale, y + r, y_stride);
     }
     for (; r < n_rows; r++) {
-        tile(1, NT, w + r * w_stride, w_stride, x, x_stride, n, scale, y + r, y_stride);
+        tile(W, 1, NT, w + r * row_bytes, row_bytes, x, x_stride, n, scale, y + r, y_stride);
     }
+}
+
+INLINE void matmul(const rw_type W, const void *w, size_t row_bytes, size_t n_rows, const float *x,
+                   size_t x_stride, size_t n_tokens, size_t n, float scale, float *y,
+                   size_t y_stride) {
+    for (; n_tokens >= 3; n_tokens -= 3, x += 3 * x_stride, y += 3 * y_stride) {
+        strip(W, 4, 3, w, row_bytes, n_rows, x, x_stride, n, scale, y, y_stride);
+    }
+    if (n_tokens == 2) strip(W, 4, 2, w, row_bytes, n_rows, x, x_stride, n, scale, y, y_stride);
+    if (n_tokens == 1) strip(W, 8, 1, w, row_bytes, n_rows, x, x_stride, n, scale, y, y_stride);
 }
 
 static void matmul_f32(const float *w, size_t w_stride, size_t n_rows, const float *x,
                        size_t x_stride, size_t n_tokens, size_t n, float scale, float *y,
                        size_t y_stride) {
-    for (; n_tokens >= 3; n_tokens -= 3, x += 3 * x_stride, y += 3 * y_stride) {
-        strip(4, 3, w, w_stride, n_rows, x, x_stride, n, scale, y, y_stride);
-    }
-    if (n_tokens == 2) strip(4, 2, w, w_stride, n_rows, x, x_stride, n, scale, y, y_stride);
-    if (n_tokens == 1) strip(8, 1, w, w_stride, n_rows, x, x_stride, n, scale, y, y_stride);
+    matmul(RW_F32, w, w_stride * sizeof *w, n_rows, x, x_stride, n_tokens, n, scale, y, y_stride);
+}
+
+static void matmul_f16(const void *w, size_t w_stride, size_t n_rows, const float *x,
+                       size_t x_stride, size_t n_tokens, size_t n, float scale, float *y,
+                       size_t y_stride) {
+    matmul(RW_F16, w, w_stride * 2, n_rows, x, x_stride, n_tokens, n, scale, y, y_stride);
+}
+
+static void matmul_bf16(const void *w, size_t w_stride, size_t n_rows, const float *x,
+                        size_t x_stride, size_t n_tokens, size_t n, float scale, float *y,
+                        size_t y_stride) {
+    matmul(RW_BF16, w, w_stride * 2, n_rows, x, x_stride, n_tokens, n, scale, y, y_stride);
 }
 
 #ifndef RW_AVX512
@@ -793,6 +827,8 @@ static void wkv7(const float *r, const float *w, const float *k, const float *v,
                [RW_IQ4_NL] = decode_iq4_nl,                                            \
                [RW_IQ4_XS] = decode_iq4_xs},                                           \
     .matmul_f32 = matmul_f32,                                                          \
+    .matmul_f16 = matmul_f16,                                                          \
+    .matmul_bf16 = matmul_bf16,                                                        \
     .quantize = quantize,                                                              \
     .matmul_packed = {matmul_RW_PACK_4, matmul_RW_PACK_4M, matmul_RW_PACK_5, matmul_RW_PACK_5M, \
                       matmul_RW_PACK_6, matmul_RW_PACK_8},                             \

@@ -29,6 +29,11 @@ typedef struct rw_kernels {
      * for r in [0, n_rows), t in [0, n_tokens). Any sizes. */
     void (*matmul_f32)(const float *w, size_t w_stride, size_t n_rows, const float *x, size_t x_stride,
                        size_t n_tokens, size_t n, float scale, float *y, size_t y_stride);
+    /* The same with float16 and bfloat16 rows at any address: the bits that decoding them first gives. */
+    void (*matmul_f16)(const void *w, size_t w_stride, size_t n_rows, const float *x, size_t x_stride,
+                       size_t n_tokens, size_t n, float scale, float *y, size_t y_stride);
+    void (*matmul_bf16)(const void *w, size_t w_stride, size_t n_rows, const float *x, size_t x_stride,
+                        size_t n_tokens, size_t n, float scale, float *y, size_t y_stride);
 
     /* Activations for matmul_packed, stride rw_acts from one 64 to the next; n is rounded up with zeros.
      * d = max|x| / 127 of 32, q = x / d rounded to nearest even. A group that holds NaN or infinity gets

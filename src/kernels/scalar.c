@@ -40,6 +40,36 @@ static void matmul_f32(const float *w, size_t w_stride, size_t n_rows, const flo
     }
 }
 
+/* Row by row through a buffer of whole steps of LANES: the partial sums go on from piece to piece. */
+static float dot_halves(const uint8_t *w, rw_decode_fn *decode, const float *x, size_t n) {
+    enum { PIECE = 32 * LANES };
+    float s[LANES] = {0}, row[PIECE];
+    for (size_t k = 0; k < n; k += PIECE) {
+        size_t rest = n - k < PIECE ? n - k : PIECE;
+        decode(w + 2 * k, row, rest);
+        for (size_t i = 0; i < rest; i++) s[i % LANES] += row[i] * x[k + i];
+    }
+    return tree(s);
+}
+
+static void matmul_f16(const void *w, size_t w_stride, size_t n_rows, const float *x,
+                       size_t x_stride, size_t n_tokens, size_t n, float scale, float *y,
+                       size_t y_stride) {
+    for (size_t t = 0; t < n_tokens; t++)
+        for (size_t r = 0; r < n_rows; r++)
+            y[t * y_stride + r] = scale * dot_halves((const uint8_t *)w + 2 * r * w_stride, rw_decode_f16,
+                                                     x + t * x_stride, n);
+}
+
+static void matmul_bf16(const void *w, size_t w_stride, size_t n_rows, const float *x,
+                        size_t x_stride, size_t n_tokens, size_t n, float scale, float *y,
+                        size_t y_stride) {
+    for (size_t t = 0; t < n_tokens; t++)
+        for (size_t r = 0; r < n_rows; r++)
+            y[t * y_stride + r] = scale * dot_halves((const uint8_t *)w + 2 * r * w_stride, rw_decode_bf16,
+                                                     x + t * x_stride, n);
+}
+
 /* ---- integer products */
 
 static void quantize_group(const float *x, size_t n, rw_act *out, size_t g) {
@@ -273,6 +303,8 @@ const rw_kernels rw_kernels_scalar = {
                [RW_IQ4_NL] = rw_decode_iq4_nl,
                [RW_IQ4_XS] = rw_decode_iq4_xs},
     .matmul_f32 = matmul_f32,
+    .matmul_f16 = matmul_f16,
+    .matmul_bf16 = matmul_bf16,
     .quantize = quantize,
     .matmul_packed = {matmul_RW_PACK_4, matmul_RW_PACK_4M, matmul_RW_PACK_5, matmul_RW_PACK_5M,
                       matmul_RW_PACK_6, matmul_RW_PACK_8},

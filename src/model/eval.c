@@ -60,6 +60,17 @@ static void packed_rows(void *ctx, size_t begin, size_t end, uint32_t thread) {
     }
 }
 
+/* Few tokens and halves: not worth decoding to memory. Gives the bits of matmul_rows. */
+static void matmul_halves(void *ctx, size_t begin, size_t end, uint32_t thread) {
+    (void)thread;
+    const matmul_job *j = ctx;
+    const rw_mat *w = j->w;
+    const rw_kernels *k = j->m->k;
+    (w->type == RW_F16 ? k->matmul_f16 : k->matmul_bf16)(w->data + begin * w->row_bytes, w->cols, end - begin, j->x,
+                                                        j->x_stride, j->n_tokens, w->cols, w->scale,
+                                                        j->y + begin, j->y_stride);
+}
+
 /* Weight rows [begin, end): decoded a panel at a time, then one product with all tokens. */
 static void matmul_rows(void *ctx, size_t begin, size_t end, uint32_t thread) {
     const matmul_job *j = ctx;
@@ -91,8 +102,10 @@ static void matmul(const struct rwkv_model *m, const rw_mat *w, const float *x, 
         rw_pool_run(m->pool, w->rows, RW_STRIP_ROWS, packed_rows, &job);
         return;
     }
-    if ((size_t)w->rows * w->cols * n_tokens < 32768) matmul_rows(&job, 0, w->rows, 0); /* not worth waking */
-    else rw_pool_run(m->pool, w->rows, 16, matmul_rows, &job);
+    bool halves = (w->type == RW_F16 || w->type == RW_BF16) && n_tokens <= 6;
+    rw_pool_fn rows = halves ? matmul_halves : matmul_rows;
+    if ((size_t)w->rows * w->cols * n_tokens < 32768) rows(&job, 0, w->rows, 0); /* not worth waking */
+    else rw_pool_run(m->pool, w->rows, 16, rows, &job);
 }
 
 void rw_matmul(rw_eval *e, const rw_mat *w, const float *x, size_t x_stride, float *y, size_t y_stride) {
