@@ -46,7 +46,7 @@ static void packed_rows(void *ctx, size_t begin, size_t end, uint32_t thread) {
     enum { CACHED = 256 * 1024 };
     const matmul_job *j = ctx;
     const rw_mat *w = j->w;
-    rw_pack pack = rw_pack_of(w->type);
+    rw_pack pack = w->pack;
     size_t n = w->cols, tiles = rw_pack_tiles(n), strip_bytes = rw_pack_strip_bytes(pack, n);
     size_t step = (CACHED / strip_bytes + 1) * RW_STRIP_ROWS;
     for (size_t r = begin; r < end; r += step) {
@@ -99,7 +99,8 @@ static void matmul(const struct rwkv_model *m, const rw_mat *w, const float *x, 
     if (w->packed) {
         if (n_tokens <= RW_PANEL) quantize_tokens(&job, 0, n_tokens, 0);
         else rw_pool_run(m->pool, n_tokens, RW_PANEL, quantize_tokens, &job);
-        rw_pool_run(m->pool, w->rows, RW_STRIP_ROWS, packed_rows, &job);
+        if ((size_t)w->rows * w->cols * n_tokens < 131072) packed_rows(&job, 0, w->rows, 0);
+        else rw_pool_run(m->pool, w->rows, RW_STRIP_ROWS, packed_rows, &job);
         return;
     }
     bool halves = (w->type == RW_F16 || w->type == RW_BF16) && n_tokens <= 6;

@@ -19,6 +19,7 @@
 typedef struct rw_mat {
     const uint8_t *data;
     const uint8_t *packed;      /* strips of quant/pack.h; NULL: exact products from data */
+    rw_pack pack;
     rw_type type;
     uint32_t rows, cols;
     size_t row_bytes;
@@ -76,6 +77,7 @@ struct rwkv_model {
     float ln_eps, gn_eps;
     bool exact;                 /* no eight-bit activations */
     bool any_packed;
+    rw_type main_type;          /* that most bytes of matrices have */
     rw_mat emb, head;           /* [V, D] */
     float *ln0_w, *ln0_b, *ln_out_w, *ln_out_b; /* [D] */
     uint8_t *layers;            /* [n_layer][arch->layer_size] */
