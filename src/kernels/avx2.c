@@ -498,38 +498,37 @@ INLINE void packed_tokens(const rw_pack P, const uint8_t *strips, size_t cols, s
 PACKED_ALL
 #endif
 
-/* Eight activations to integers; lanes beyond the row are zero already. */
 static inline __m256i rounded(const float *x, f8 inverse) {
     return _mm256_cvtps_epi32(_mm256_mul_ps(load(x), inverse));
 }
 
-static inline int32_t sum_words(__m256i v) {
-    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
-}
-
+/* Magnitudes are compared as integers: their order is the same, and NaN and infinity come last. */
 static inline void quantize_group(const float *x, rw_act *out, int g) {
-    const f8 sign = set1(-0.0f);
-    f8 max = _mm256_setzero_ps(), wrong = max; /* x - x is not 0 for NaN and infinity */
+    const __m256i magnitude_bits = _mm256_set1_epi32(0x7fffffff);
+    __m256i max = _mm256_setzero_si256(), q[4];
     for (int i = 0; i < 32; i += 8) {
-        f8 v = load(x + i);
-        max = _mm256_max_ps(max, _mm256_andnot_ps(sign, v));
-        wrong = _mm256_or_ps(wrong, _mm256_cmp_ps(_mm256_sub_ps(v, v), _mm256_setzero_ps(), _CMP_NEQ_UQ));
+        __m256i bits = _mm256_castps_si256(load(x + i));
+        max = _mm256_max_epi32(max, _mm256_and_si256(bits, magnitude_bits));
     }
-    __m128 m = _mm_max_ps(_mm256_castps256_ps128(max), _mm256_extractf128_ps(max, 1));
-    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
-    float top = _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
-    bool finite = _mm256_movemask_ps(wrong) == 0, zero = !finite || top < 1e-30f;
+    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(max), _mm256_extracti128_si256(max, 1));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1));
+    bool finite = _mm_cvtsi128_si32(m) < 0x7f800000;
+    float top = _mm_cvtss_f32(_mm_castsi128_ps(m));
+    bool zero = !finite || top < 1e-30f;
     f8 inverse = set1(zero ? 0.0f : 127.0f / top);
-    __m256i q[4], keep = _mm256_set1_epi32(finite ? -1 : 0);
-    for (int i = 0; i < 4; i++) q[i] = _mm256_and_si256(rounded(x + 8 * i, inverse), keep);
-    int32_t sum0 = sum_words(_mm256_add_epi32(q[0], q[1]));
-    int32_t sum1 = sum_words(_mm256_add_epi32(q[2], q[3]));
-    __m256i a = _mm256_packs_epi32(q[0], q[1]), b = _mm256_packs_epi32(q[2], q[3]);
-    __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), order);
+    __m256i keep = _mm256_set1_epi32(finite ? -1 : 0);
+    for (int i = 0; i < 4; i++) q[i] = rounded(x + 8 * i, inverse);
+    __m256i pairs = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
+    __m256i bytes = _mm256_permutevar8x32_epi32(pairs, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    bytes = _mm256_and_si256(bytes, keep);
     _mm256_storeu_si256((__m256i *)(out->q + 32 * g), bytes);
+
+    __m256i sums = _mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes);
+    sums = _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
+    sums = _mm256_add_epi32(sums, _mm256_shuffle_epi32(sums, 0x4e));
+    sums = _mm256_add_epi32(sums, _mm256_shuffle_epi32(sums, 0xb1));
+    int32_t sum0 = _mm256_cvtsi256_si32(sums), sum1 = _mm256_extract_epi32(sums, 4);
     out->d[g] = !finite ? NAN : zero ? 0.0f : top / 127.0f;
     out->dsum[g] = out->d[g] * (float)(sum0 + sum1);
     out->minus_sum[g] = -(sum0 + sum1);
