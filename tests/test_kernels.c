@@ -216,11 +216,13 @@ static void test_matmul_halves(void **state) {
             for (int bf = 0; bf < 2; bf++) {
                 rw_type type = bf ? RW_BF16 : RW_F16;
                 guarded w = guard_new(2 * ROWS * n), x = random_floats(TOKENS * n, n, 2.0f);
-                float *values = malloc((ROWS * n + 1) * sizeof *values), got[TOKENS * ROWS], want[TOKENS * ROWS];
+                float *values = malloc((ROWS * n + 1) * sizeof *values), got[TOKENS * ROWS],
+                      want[TOKENS * ROWS];
                 fill(values, ROWS * n, n + 7, 1.0f);
                 rw_type_get(type)->encode(values, w.p, ROWS * n);
                 rw_type_get(type)->decode(w.p, values, ROWS * n);
-                (bf ? tables[i]->matmul_bf16 : tables[i]->matmul_f16)(w.p, n, ROWS, x.p, n, TOKENS, n, 0.7f, got, ROWS);
+                (bf ? tables[i]->matmul_bf16 : tables[i]->matmul_f16)(w.p, n, ROWS, x.p, n, TOKENS,
+                                                                      n, 0.7f, got, ROWS);
                 tables[i]->matmul_f32(values, n, ROWS, x.p, n, TOKENS, n, 0.7f, want, ROWS);
                 same_bits(got, want, TOKENS * ROWS);
                 free(values);
@@ -299,7 +301,8 @@ static void test_quantize(void **state) {
 
 static void test_quantize_hard_values(void **state) {
     (void)state;
-    static const float values[] = {NAN, INFINITY, -INFINITY, 1e-31f, 1e-40f, -0.0f, FLT_MAX, -FLT_MAX, 1e-30f};
+    static const float values[] = {NAN,   INFINITY, -INFINITY, 1e-31f, 1e-40f,
+                                   -0.0f, FLT_MAX,  -FLT_MAX,  1e-30f};
     for (size_t v = 0; v < sizeof values / sizeof *values; v++) {
         for (size_t at = 0; at < 128; at += 9) {
             float x[128] = {0};
@@ -307,8 +310,10 @@ static void test_quantize_hard_values(void **state) {
             x[at] = values[v];
             rw_kernels_scalar.quantize(x, 128, want, 1);
             float d = want[at / 64].d[at / 32 % 2];
-            if (!isfinite(values[v])) assert_true(isnan(d));
-            else assert_true(d == (fabsf(values[v]) < 1e-30f ? 0 : fabsf(values[v]) / 127));
+            if (!isfinite(values[v]))
+                assert_true(isnan(d));
+            else
+                assert_true(d == (fabsf(values[v]) < 1e-30f ? 0 : fabsf(values[v]) / 127));
             assert_true(want[(at / 64 + 1) % 2].d[0] == 0);
             for (int i = 1; i < n_tables; i++) {
                 tables[i]->quantize(x, 128, got, 1);
@@ -338,13 +343,15 @@ static packed make_packed(rw_type type, size_t rows, size_t cols, bool noise) {
     float *values = malloc(rows * cols * sizeof *values);
     for (size_t i = 0; i < rows * cols; i++) values[i] = 0.02f * rng_normal(&seed);
     rw_type_get(type)->encode(values, p.blocks.p, rows * cols);
-    for (size_t i = 0; noise && i < rows * bytes; i++) ((uint8_t *)p.blocks.p)[i] = (uint8_t)rng_u64(&seed);
+    for (size_t i = 0; noise && i < rows * bytes; i++)
+        ((uint8_t *)p.blocks.p)[i] = (uint8_t)rng_u64(&seed);
     free(values);
     size_t strip = rw_pack_strip_bytes(rw_pack_of(type), cols), n = (rows + 15) / 16;
     p.strips = guard_new(n * strip);
     for (size_t s = 0; s < n; s++)
-        rw_pack_strip(type, (uint8_t *)p.blocks.p + 16 * s * bytes, bytes, rows - 16 * s < 16 ? rows - 16 * s : 16,
-                      cols, (uint8_t *)p.strips.p + s * strip);
+        rw_pack_strip(type, (uint8_t *)p.blocks.p + 16 * s * bytes, bytes,
+                      rows - 16 * s < 16 ? rows - 16 * s : 16, cols,
+                      (uint8_t *)p.strips.p + s * strip);
     return p;
 }
 
@@ -360,8 +367,9 @@ static guarded make_acts(const rw_kernels *k, const float *x, size_t tokens, siz
     return g;
 }
 
-/* The scalar table against float64 on the decoded weights and the rounded activations: the scales of
- * 256-blocks are float16 here, 2^-11 off at most; the rest is the rounding of cols / 16 float sums. */
+/* The scalar table against float64 on the decoded weights and the rounded activations: the scales
+ * of 256-blocks are float16 here, 2^-11 off at most; the rest is the rounding of cols / 16 float
+ * sums. */
 static void test_packed_means_the_same(void **state) {
     (void)state;
     for (int i = 0; i < N_PACKED; i++) {
@@ -369,8 +377,10 @@ static void test_packed_means_the_same(void **state) {
             if (cols % rw_type_get(packed_types[i])->block_elems) continue;
             packed p = make_packed(packed_types[i], 21, cols, false);
             float *w = malloc(cols * sizeof *w), y[2 * 21];
-            guarded x = random_floats(2 * cols, cols, 3.0f), a = make_acts(&rw_kernels_scalar, x.p, 2, cols);
-            rw_kernels_scalar.matmul_packed[rw_pack_of(p.type)](p.strips.p, cols, 21, a.p, 2, 0.5f, y, 21);
+            guarded x = random_floats(2 * cols, cols, 3.0f),
+                    a = make_acts(&rw_kernels_scalar, x.p, 2, cols);
+            rw_kernels_scalar.matmul_packed[rw_pack_of(p.type)](p.strips.p, cols, 21, a.p, 2, 0.5f,
+                                                                y, 21);
             for (size_t r = 0; r < 21; r++) {
                 rw_type_get(p.type)->decode((uint8_t *)p.blocks.p + r * p.row_bytes, w, cols);
                 for (size_t t = 0; t < 2; t++) {
@@ -383,8 +393,8 @@ static void test_packed_means_the_same(void **state) {
                     }
                     double most = rw_type_get(p.type)->block_elems == 256 ? 1.0 / 400 : 1e-5;
                     if (!(fabs(y[t * 21 + r] - sum) <= most * size))
-                        fail_msg("%s, %zu columns: %g, exact %g", rw_type_name(p.type), cols, (double)y[t * 21 + r],
-                                 sum);
+                        fail_msg("%s, %zu columns: %g, exact %g", rw_type_name(p.type), cols,
+                                 (double)y[t * 21 + r], sum);
                 }
             }
             guard_free(x);
@@ -399,11 +409,14 @@ static void check_packed(const packed *p, size_t tokens, uint64_t seed) {
     rw_pack pack = rw_pack_of(p->type);
     size_t stride = p->rows + 3, n = tokens * stride - 3;
     guarded x = random_floats(tokens * p->cols, seed, 3.0f);
-    guarded a = make_acts(&rw_kernels_scalar, x.p, tokens, p->cols), want = guard_new(n * sizeof(float));
-    rw_kernels_scalar.matmul_packed[pack](p->strips.p, p->cols, p->rows, a.p, tokens, 0.7f, want.p, stride);
+    guarded a = make_acts(&rw_kernels_scalar, x.p, tokens, p->cols),
+            want = guard_new(n * sizeof(float));
+    rw_kernels_scalar.matmul_packed[pack](p->strips.p, p->cols, p->rows, a.p, tokens, 0.7f, want.p,
+                                          stride);
     for (int i = 1; i < n_tables; i++) {
         guarded y = guard_new(n * sizeof(float));
-        tables[i]->matmul_packed[pack](p->strips.p, p->cols, p->rows, a.p, tokens, 0.7f, y.p, stride);
+        tables[i]->matmul_packed[pack](p->strips.p, p->cols, p->rows, a.p, tokens, 0.7f, y.p,
+                                       stride);
         same_bits(y.p, want.p, n);
         guard_free(y);
     }
@@ -418,8 +431,10 @@ static void test_packed_tables_agree(void **state) {
         for (size_t rows = 1; rows <= 50; rows += rows < 18 ? 1 : 15) {
             for (size_t round = 0; round < 4; round++) {
                 size_t block = rw_type_get(packed_types[i])->block_elems;
-                packed p = make_packed(packed_types[i], rows, block * (1 + (rows + round) % 5), round == 3);
-                for (size_t tokens = 1; tokens <= RW_PANEL; tokens++) check_packed(&p, tokens, rows + tokens);
+                packed p = make_packed(packed_types[i], rows, block * (1 + (rows + round) % 5),
+                                       round == 3);
+                for (size_t tokens = 1; tokens <= RW_PANEL; tokens++)
+                    check_packed(&p, tokens, rows + tokens);
                 free_packed(p);
             }
         }
@@ -441,9 +456,9 @@ static void test_packed_tiles(void **state) {
             for (size_t t = 0; t < RW_PANEL; t++) {
                 guarded single = make_acts(tables[k], x + t * COLS, 1, COLS);
                 for (size_t r = 0; r < ROWS; r += 32)
-                    tables[k]->matmul_packed[pack]((uint8_t *)p.strips.p + r / 16 * rw_pack_strip_bytes(pack, COLS),
-                                                   COLS, ROWS - r < 32 ? ROWS - r : 32, single.p, 1, 1.0f,
-                                                   one + r, ROWS);
+                    tables[k]->matmul_packed[pack](
+                        (uint8_t *)p.strips.p + r / 16 * rw_pack_strip_bytes(pack, COLS), COLS,
+                        ROWS - r < 32 ? ROWS - r : 32, single.p, 1, 1.0f, one + r, ROWS);
                 same_bits(one, all + t * ROWS, ROWS);
                 guard_free(single);
             }

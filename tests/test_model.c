@@ -442,20 +442,25 @@ static void batches_at_random(void **unused) {
     }
 }
 
-/* Eight-bit activations: as reproducible, equal in both tables of x86-64, and near the exact result. */
+/* Eight-bit activations: as reproducible, equal in both tables of x86-64, and near the exact
+ * result. */
 static void same_bits_with_integer_products(void **unused) {
     (void)unused;
-    static const struct { const char *version, *type; } cases[] = {
-        {"4", "Q4_0"}, {"4", "Q6_K"}, {"5.2", "Q5_1"}, {"6", "Q8_0"}, {"7", "Q4_K"}, {"7a", "Q5_0"}, {"7", "Q5_K"}};
+    static const struct {
+        const char *version, *type;
+    } cases[] = {{"4", "Q4_0"}, {"4", "Q6_K"},  {"5.2", "Q5_1"}, {"6", "Q8_0"},
+                 {"7", "Q4_K"}, {"7a", "Q5_0"}, {"7", "Q5_K"}};
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
-        test_shape shape = {.version = cases[c].version, .n_layer = 2, .D = 256, .F = 512, .seed = 50 + c};
+        test_shape shape = {
+            .version = cases[c].version, .n_layer = 2, .D = 256, .F = 512, .seed = 50 + c};
         if (cases[c].version[0] != '4') shape.H = 4, shape.N = 64;
         char path[512], what[64];
         snprintf(path, sizeof path, "%s", temp_path("packed.gguf"));
         snprintf(what, sizeof what, "v%s %s", cases[c].version, cases[c].type);
         rwkv_convert_options options = {.type = cases[c].type};
         rwkv_error err = {0};
-        if (rwkv_convert(test_model_file(&shape, AS_PTH, RW_F32), path, &options, &err)) fail_msg("%s", err.message);
+        if (rwkv_convert(test_model_file(&shape, AS_PTH, RW_F32), path, &options, &err))
+            fail_msg("%s", err.message);
         truth x86 = {0};
         for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
             rwkv_model *m = open_with(path, isas[i], 1, 0);
@@ -474,7 +479,8 @@ static void same_bits_with_integer_products(void **unused) {
                 off += (t.rows[k] - (double)exact.rows[k]) * (t.rows[k] - (double)exact.rows[k]);
                 size += (double)exact.rows[k] * exact.rows[k];
             }
-            if (!(off > 0 && off < 0.03 * 0.03 * size)) fail_msg("%s: off by %g", what, sqrt(off / size));
+            if (!(off > 0 && off < 0.03 * 0.03 * size))
+                fail_msg("%s: off by %g", what, sqrt(off / size));
             if (i > 1) assert_memory_equal(x86.rows, t.rows, N_TOKENS * t.V * sizeof(float));
             free_truth(&exact);
             free_truth(&x86);

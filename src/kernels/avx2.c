@@ -317,7 +317,8 @@ INLINE f8 last_weights(const rw_type W, const uint8_t *row, size_t k, size_t n) 
 }
 
 INLINE void tile(const rw_type W, const int NR, const int NT, const uint8_t *w, size_t row_bytes,
-                 const float *x, size_t x_stride, size_t n, float scale, float *y, size_t y_stride) {
+                 const float *x, size_t x_stride, size_t n, float scale, float *y,
+                 size_t y_stride) {
     f8 acc[8][3] = {0};
     size_t k = 0;
     for (; k + 8 <= n; k += 8) {
@@ -389,11 +390,16 @@ static void matmul_bf16(const void *w, size_t w_stride, size_t n_rows, const flo
 #ifndef RW_AVX512
 /* ---- products with packed matrices: sixteen lanes are two registers */
 
-typedef struct vi { __m256i lo, hi; } vi;
-typedef struct vf { __m256 lo, hi; } vf;
+typedef struct vi {
+    __m256i lo, hi;
+} vi;
+typedef struct vf {
+    __m256 lo, hi;
+} vf;
 
 INLINE vi line(const uint8_t *p) {
-    return (vi){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)(p + 32))};
+    return (vi){_mm256_loadu_si256((const __m256i *)p),
+                _mm256_loadu_si256((const __m256i *)(p + 32))};
 }
 
 INLINE vi and_bytes(vi v, const int mask) {
@@ -435,7 +441,8 @@ INLINE __m256i dot4_half(const rw_pack P, __m256i acc, __m256i w, __m256i x) {
         return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), ones));
     __m256i a = _mm256_maddubs_epi16(_mm256_and_si256(w, even), x);
     __m256i b = _mm256_maddubs_epi16(_mm256_andnot_si256(even, w), x);
-    return _mm256_add_epi32(acc, _mm256_add_epi32(_mm256_madd_epi16(a, ones), _mm256_madd_epi16(b, ones)));
+    return _mm256_add_epi32(
+        acc, _mm256_add_epi32(_mm256_madd_epi16(a, ones), _mm256_madd_epi16(b, ones)));
 }
 
 INLINE vi dot4(const rw_pack P, vi acc, vi w, const int8_t *quad) {
@@ -487,7 +494,8 @@ INLINE void put_rows(float *y, vf v, size_t n) {
 
 /* Three tokens are twelve accumulators of the sixteen registers. */
 INLINE void packed_tokens(const rw_pack P, const uint8_t *strips, size_t cols, size_t n_rows,
-                          const rw_act *x, size_t n_tokens, float scale, float *y, size_t y_stride) {
+                          const rw_act *x, size_t n_tokens, float scale, float *y,
+                          size_t y_stride) {
     size_t t = 0;
     for (; t + 3 <= n_tokens; t += 3)
         packed_rows(P, 3, strips, cols, n_rows, x + t, n_tokens, scale, y + t * y_stride, y_stride);
@@ -519,7 +527,8 @@ static inline void quantize_group(const float *x, rw_act *out, int g) {
     f8 inverse = set1(zero ? 0.0f : 127.0f / top);
     __m256i keep = _mm256_set1_epi32(finite ? -1 : 0);
     for (int i = 0; i < 4; i++) q[i] = rounded(x + 8 * i, inverse);
-    __m256i pairs = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
+    __m256i pairs =
+        _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
     __m256i bytes = _mm256_permutevar8x32_epi32(pairs, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     bytes = _mm256_and_si256(bytes, keep);
     _mm256_storeu_si256((__m256i *)(out->q + 32 * g), bytes);
@@ -808,40 +817,20 @@ static void wkv7(const float *r, const float *w, const float *k, const float *v,
 }
 
 /* The table but its name; avx512.c has the same functions, compiled again. */
-#define KERNELS \
-    .decode = {[RW_F32] = rw_decode_f32,                                               \
-               [RW_F16] = decode_f16,                                                  \
-               [RW_BF16] = decode_bf16,                                                \
-               [RW_F64] = rw_decode_f64,                                               \
-               [RW_Q4_0] = decode_q4_0,                                                \
-               [RW_Q4_1] = decode_q4_1,                                                \
-               [RW_Q5_0] = decode_q5_0,                                                \
-               [RW_Q5_1] = decode_q5_1,                                                \
-               [RW_Q8_0] = decode_q8_0,                                                \
-               [RW_Q2_K] = decode_q2_k,                                                \
-               [RW_Q3_K] = decode_q3_k,                                                \
-               [RW_Q4_K] = decode_q4_k,                                                \
-               [RW_Q5_K] = decode_q5_k,                                                \
-               [RW_Q6_K] = decode_q6_k,                                                \
-               [RW_IQ4_NL] = decode_iq4_nl,                                            \
-               [RW_IQ4_XS] = decode_iq4_xs},                                           \
-    .matmul_f32 = matmul_f32,                                                          \
-    .matmul_f16 = matmul_f16,                                                          \
-    .matmul_bf16 = matmul_bf16,                                                        \
-    .quantize = quantize,                                                              \
-    .matmul_packed = {matmul_RW_PACK_4, matmul_RW_PACK_4M, matmul_RW_PACK_5, matmul_RW_PACK_5M, \
-                      matmul_RW_PACK_6, matmul_RW_PACK_8},                             \
-    .layer_norm = layer_norm,                                                          \
-    .mix_current = mix_current,                                                        \
-    .mix_previous = mix_previous,                                                      \
-    .relu2 = relu2,                                                                    \
-    .sigmoid = sigmoid,                                                                \
-    .tanh = hyperbolic_tangent,                                                        \
-    .silu = silu,                                                                      \
-    .all_finite = all_finite,                                                          \
-    .wkv4 = wkv4,                                                                      \
-    .wkv6 = wkv6,                                                                      \
-    .wkv7 = wkv7
+#define KERNELS                                                                                    \
+    .decode = {[RW_F32] = rw_decode_f32,   [RW_F16] = decode_f16,   [RW_BF16] = decode_bf16,       \
+               [RW_F64] = rw_decode_f64,   [RW_Q4_0] = decode_q4_0, [RW_Q4_1] = decode_q4_1,       \
+               [RW_Q5_0] = decode_q5_0,    [RW_Q5_1] = decode_q5_1, [RW_Q8_0] = decode_q8_0,       \
+               [RW_Q2_K] = decode_q2_k,    [RW_Q3_K] = decode_q3_k, [RW_Q4_K] = decode_q4_k,       \
+               [RW_Q5_K] = decode_q5_k,    [RW_Q6_K] = decode_q6_k, [RW_IQ4_NL] = decode_iq4_nl,   \
+               [RW_IQ4_XS] = decode_iq4_xs},                                                       \
+    .matmul_f32 = matmul_f32, .matmul_f16 = matmul_f16, .matmul_bf16 = matmul_bf16,                \
+    .quantize = quantize,                                                                          \
+    .matmul_packed = {matmul_RW_PACK_4,  matmul_RW_PACK_4M, matmul_RW_PACK_5,                      \
+                      matmul_RW_PACK_5M, matmul_RW_PACK_6,  matmul_RW_PACK_8},                     \
+    .layer_norm = layer_norm, .mix_current = mix_current, .mix_previous = mix_previous,            \
+    .relu2 = relu2, .sigmoid = sigmoid, .tanh = hyperbolic_tangent, .silu = silu,                  \
+    .all_finite = all_finite, .wkv4 = wkv4, .wkv6 = wkv6, .wkv7 = wkv7
 
 #ifndef RW_AVX512
 const rw_kernels rw_kernels_avx2 = {.name = "avx2", KERNELS};

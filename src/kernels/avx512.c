@@ -84,12 +84,17 @@ INLINE void put_rows(float *y, vf v, size_t n) {
 
 /* Twelve tokens: 24 accumulators of the 32 registers. */
 INLINE void packed_tokens(const rw_pack P, const uint8_t *strips, size_t cols, size_t n_rows,
-                          const rw_act *x, size_t n_tokens, float scale, float *y, size_t y_stride) {
+                          const rw_act *x, size_t n_tokens, float scale, float *y,
+                          size_t y_stride) {
     switch (n_tokens) {
-#define TOKENS(N)                                                                                      \
-    case N: packed_rows(P, N, strips, cols, n_rows, x, N, scale, y, y_stride); break;
+#define TOKENS(N)                                                                                  \
+    case N:                                                                                        \
+        packed_rows(P, N, strips, cols, n_rows, x, N, scale, y, y_stride);                         \
+        break;
+        /* clang-format off */
         TOKENS(1) TOKENS(2) TOKENS(3) TOKENS(4) TOKENS(5) TOKENS(6)
         TOKENS(7) TOKENS(8) TOKENS(9) TOKENS(10) TOKENS(11) TOKENS(12)
+        /* clang-format on */
     }
 }
 

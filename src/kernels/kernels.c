@@ -24,7 +24,8 @@ static bool has_avx512(const rw_cpu *cpu) {
 static const struct {
     const rw_kernels *kernels;
     bool (*usable)(const rw_cpu *cpu);
-} tables[] = { /* best first */
+} tables[] = {
+    /* best first */
 #if defined(__x86_64__)
     {&rw_kernels_avx512, has_avx512},
     {&rw_kernels_avx2, has_avx2},

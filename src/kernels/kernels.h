@@ -12,8 +12,8 @@
 
 /* 64 activations of one token, as eight-bit integers: x = d[j / 32] * q[j]. */
 typedef struct rw_act {
-    float d[2], dsum[2];                      /* dsum = d * sum of q */
-    int32_t minus_sum[2], minus_sum16[4];     /* -(sum of q) of 32, and of 16 */
+    float d[2], dsum[2];                  /* dsum = d * sum of q */
+    int32_t minus_sum[2], minus_sum16[4]; /* -(sum of q) of 32, and of 16 */
     int8_t q[RW_TILE_COLS];
 } rw_act;
 
@@ -29,20 +29,24 @@ typedef struct rw_kernels {
      * for r in [0, n_rows), t in [0, n_tokens). Any sizes. */
     void (*matmul_f32)(const float *w, size_t w_stride, size_t n_rows, const float *x, size_t x_stride,
                        size_t n_tokens, size_t n, float scale, float *y, size_t y_stride);
-    /* The same with float16 and bfloat16 rows at any address: the bits that decoding them first gives. */
-    void (*matmul_f16)(const void *w, size_t w_stride, size_t n_rows, const float *x, size_t x_stride,
-                       size_t n_tokens, size_t n, float scale, float *y, size_t y_stride);
-    void (*matmul_bf16)(const void *w, size_t w_stride, size_t n_rows, const float *x, size_t x_stride,
-                        size_t n_tokens, size_t n, float scale, float *y, size_t y_stride);
+    /* The same with float16 and bfloat16 rows at any address: the bits that decoding them first
+     * gives. */
+    void (*matmul_f16)(const void *w, size_t w_stride, size_t n_rows, const float *x,
+                       size_t x_stride, size_t n_tokens, size_t n, float scale, float *y,
+                       size_t y_stride);
+    void (*matmul_bf16)(const void *w, size_t w_stride, size_t n_rows, const float *x,
+                        size_t x_stride, size_t n_tokens, size_t n, float scale, float *y,
+                        size_t y_stride);
 
-    /* Activations for matmul_packed, stride rw_acts from one 64 to the next; n is rounded up with zeros.
-     * d = max|x| / 127 of 32, q = x / d rounded to nearest even. A group that holds NaN or infinity gets
-     * d = NaN, one that is all below 1e-30 gets zeros. */
+    /* Activations for matmul_packed, stride rw_acts from one 64 to the next; n is rounded up with
+     * zeros. d = max|x| / 127 of 32, q = x / d rounded to nearest even. A group that holds NaN or
+     * infinity gets d = NaN, one that is all below 1e-30 gets zeros. */
     void (*quantize)(const float *x, size_t n, rw_act *out, size_t stride);
     /* As matmul_f32 with strips (pack.h) and n_tokens <= RW_PANEL interleaved rows of activations:
      * x[64-tile * n_tokens + t]. The same bits in every table. */
-    void (*matmul_packed[RW_PACK_COUNT])(const uint8_t *strips, size_t cols, size_t n_rows, const rw_act *x,
-                                         size_t n_tokens, float scale, float *y, size_t y_stride);
+    void (*matmul_packed[RW_PACK_COUNT])(const uint8_t *strips, size_t cols, size_t n_rows,
+                                         const rw_act *x, size_t n_tokens, float scale, float *y,
+                                         size_t y_stride);
 
     /* out = (x - mean) / sqrt(var + eps) * weight + bias, population variance */
     void (*layer_norm)(const float *x, const float *weight, const float *bias, float eps, float *out,

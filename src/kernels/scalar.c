@@ -40,7 +40,8 @@ static void matmul_f32(const float *w, size_t w_stride, size_t n_rows, const flo
     }
 }
 
-/* Row by row through a buffer of whole steps of LANES: the partial sums go on from piece to piece. */
+/* Row by row through a buffer of whole steps of LANES: the partial sums go on from piece to piece.
+ */
 static float dot_halves(const uint8_t *w, rw_decode_fn *decode, const float *x, size_t n) {
     enum { PIECE = 32 * LANES };
     float s[LANES] = {0}, row[PIECE];
@@ -57,8 +58,8 @@ static void matmul_f16(const void *w, size_t w_stride, size_t n_rows, const floa
                        size_t y_stride) {
     for (size_t t = 0; t < n_tokens; t++)
         for (size_t r = 0; r < n_rows; r++)
-            y[t * y_stride + r] = scale * dot_halves((const uint8_t *)w + 2 * r * w_stride, rw_decode_f16,
-                                                     x + t * x_stride, n);
+            y[t * y_stride + r] = scale * dot_halves((const uint8_t *)w + 2 * r * w_stride,
+                                                     rw_decode_f16, x + t * x_stride, n);
 }
 
 static void matmul_bf16(const void *w, size_t w_stride, size_t n_rows, const float *x,
@@ -66,8 +67,8 @@ static void matmul_bf16(const void *w, size_t w_stride, size_t n_rows, const flo
                         size_t y_stride) {
     for (size_t t = 0; t < n_tokens; t++)
         for (size_t r = 0; r < n_rows; r++)
-            y[t * y_stride + r] = scale * dot_halves((const uint8_t *)w + 2 * r * w_stride, rw_decode_bf16,
-                                                     x + t * x_stride, n);
+            y[t * y_stride + r] = scale * dot_halves((const uint8_t *)w + 2 * r * w_stride,
+                                                     rw_decode_bf16, x + t * x_stride, n);
 }
 
 /* ---- integer products */
@@ -125,7 +126,8 @@ static float packed_tile(rw_pack p, const uint8_t *tile, size_t r, const rw_act 
         float scale = rw_half_at(tile + rw_pack_scales_at(p) + 2 * (RW_STRIP_ROWS * s + r));
         sum = fmaf((float)dot_product, scale * x->d[g], sum);
         if (rw_pack_mins(p))
-            sum = fmaf(rw_half_at(tile + rw_pack_mins_at(p) + 2 * (RW_STRIP_ROWS * g + r)), x->dsum[g], sum);
+            sum = fmaf(rw_half_at(tile + rw_pack_mins_at(p) + 2 * (RW_STRIP_ROWS * g + r)),
+                       x->dsum[g], sum);
     }
     return sum;
 }
@@ -141,16 +143,17 @@ static inline void matmul_packed(rw_pack p, const uint8_t *strips, size_t cols, 
         for (size_t t = 0; t < n_tokens; t++) {
             float sum = 0;
             for (size_t i = 0; i < rw_pack_tiles(cols); i++)
-                sum = packed_tile(p, strip + RW_FACTORS + i * rw_pack_tile_bytes(p), r, &x[i * n_tokens + t], sum);
+                sum = packed_tile(p, strip + RW_FACTORS + i * rw_pack_tile_bytes(p), r,
+                                  &x[i * n_tokens + t], sum);
             y[t * y_stride + row] = factor * scale * sum;
         }
     }
 }
 
-#define PACKED(P)                                                                                      \
-    static void matmul_##P(const uint8_t *strips, size_t cols, size_t n_rows, const rw_act *x,         \
-                           size_t n_tokens, float scale, float *y, size_t y_stride) {                  \
-        matmul_packed(P, strips, cols, n_rows, x, n_tokens, scale, y, y_stride);                       \
+#define PACKED(P)                                                                                  \
+    static void matmul_##P(const uint8_t *strips, size_t cols, size_t n_rows, const rw_act *x,     \
+                           size_t n_tokens, float scale, float *y, size_t y_stride) {              \
+        matmul_packed(P, strips, cols, n_rows, x, n_tokens, scale, y, y_stride);                   \
     }
 PACKED(RW_PACK_4)
 PACKED(RW_PACK_4M)

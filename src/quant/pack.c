@@ -1,6 +1,7 @@
-/* pack.c - from rows of blocks, as files hold them, to the strips of pack.h. Nothing is lost but that
- * the scales of 256-blocks (product of a float16 and an integer) are rounded to float16, after a power
- * of two per row has been taken out of them so that none falls into float16's denormal range. */
+/* pack.c - from rows of blocks, as files hold them, to the strips of pack.h. Nothing is lost but
+ * that the scales of 256-blocks (product of a float16 and an integer) are rounded to float16, after
+ * a power of two per row has been taken out of them so that none falls into float16's denormal
+ * range. */
 #include "pack.h"
 #include "blocks.h"
 #include <math.h>
@@ -97,22 +98,18 @@ static const struct form {
     void (*group)(const uint8_t *row, size_t g, group *out);
     int d_at, dmin_at;
 } forms[RW_TYPE_COUNT] = {
-    [RW_Q4_0] = {RW_PACK_4, group_q4_0, -1, -1},
-    [RW_Q4_1] = {RW_PACK_4M, group_q4_1, -1, -1},
-    [RW_Q5_0] = {RW_PACK_5, group_q5_0, -1, -1},
-    [RW_Q5_1] = {RW_PACK_5M, group_q5_1, -1, -1},
-    [RW_Q8_0] = {RW_PACK_8, group_q8_0, -1, -1},
-    [RW_Q4_K] = {RW_PACK_4M, group_q4_k, 0, 2},
-    [RW_Q5_K] = {RW_PACK_5M, group_q5_k, 0, 2},
-    [RW_Q6_K] = {RW_PACK_6, group_q6_k, 208, -1},
+    [RW_Q4_0] = {RW_PACK_4, group_q4_0, -1, -1}, [RW_Q4_1] = {RW_PACK_4M, group_q4_1, -1, -1},
+    [RW_Q5_0] = {RW_PACK_5, group_q5_0, -1, -1}, [RW_Q5_1] = {RW_PACK_5M, group_q5_1, -1, -1},
+    [RW_Q8_0] = {RW_PACK_8, group_q8_0, -1, -1}, [RW_Q4_K] = {RW_PACK_4M, group_q4_k, 0, 2},
+    [RW_Q5_K] = {RW_PACK_5M, group_q5_k, 0, 2},  [RW_Q6_K] = {RW_PACK_6, group_q6_k, 208, -1},
 };
 
 rw_pack rw_pack_of(rw_type type) {
     return forms[type].group ? forms[type].pack : RW_NOT_PACKED;
 }
 
-/* The power of two that is taken out of a row's scales: they become at most 128 times a number below
- * 2, and integers times the largest factor keep all of float16's bits down to 2^-14 of it. */
+/* The power of two that is taken out of a row's scales: they become at most 128 times a number
+ * below 2, and integers times the largest factor keep all of float16's bits down to 2^-14 of it. */
 static float row_factor(const struct form *form, rw_type type, const uint8_t *row, size_t cols) {
     if (form->d_at < 0) return 1.0f;
     const rw_type_info *info = rw_type_get(type);
@@ -127,7 +124,8 @@ static float row_factor(const struct form *form, rw_type type, const uint8_t *ro
 }
 
 /* One group of row r into its tile. A line seen as sixteen words holds one quad per word. */
-static void put_group(rw_pack pack, const group *in, float inverse, size_t g, size_t r, uint8_t *tile) {
+static void put_group(rw_pack pack, const group *in, float inverse, size_t g, size_t r,
+                      uint8_t *tile) {
     uint32_t quad[8], word;
     memcpy(quad, in->q, sizeof quad);
     if (pack == RW_PACK_8) {
