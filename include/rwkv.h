@@ -124,7 +124,8 @@ enum {
     RWKV_MODEL_IGNORE_MEMORY = 4, /* do not compare the memory needed with the memory available */
     RWKV_MODEL_EXACT = 8         /* all arithmetic in float32. Else block-quantized matrices (Q4_0 to Q8_0,
                                     Q4_K to Q6_K) are multiplied with activations rounded to eight bits, 32
-                                    sharing a scale: several times faster, and as reproducible */
+                                    sharing a scale: several times faster, and as reproducible. RWKV-5 is always
+                                    exact, because it would lose too much */
 };
 
 /* All zero is the default. */
