@@ -111,7 +111,9 @@ bool chat_read_line(chat *c, const char *prompt, char **line) {
     }
     *line = NULL;
     cap = 0;
+    cli_interrupt_reads(true);
     ssize_t n = getline(line, &cap, stdin);
+    cli_interrupt_reads(false);
     if (n < 0) {
         free(*line);
         *line = NULL;

@@ -189,6 +189,8 @@ line_status editor_line(editor *e, const char *prompt, char **line) {
     e->prompt = widen(prompt);
     e->interrupted = false;
     fputs("\033[?2004h", stdout); /* pasted text comes marked */
+    /* Before the prompt shows: libedit itself does it after, and a Ctrl-D in between is lost. */
+    el_wset(e->line, EL_PREP_TERM, 1);
     const wchar_t *got = el_wgets(e->line, &n);
     fputs("\033[?2004l", stdout);
     if (!got || n <= 0) return LINE_END;

@@ -16,20 +16,21 @@ static const struct parameter {
     const char *name;
     kind kind;
     size_t at;
+    const char *also; /* as HTTP clients spell it */
 } parameters[] = {
-    {"temp", REAL, offsetof(rwkv_sampling, temperature)},
-    {"top-p", REAL, offsetof(rwkv_sampling, top_p)},
-    {"top-k", WHOLE, offsetof(rwkv_sampling, top_k)},
-    {"min-p", REAL, offsetof(rwkv_sampling, min_p)},
-    {"typical", REAL, offsetof(rwkv_sampling, typical_p)},
-    {"presence", REAL, offsetof(rwkv_sampling, presence)},
-    {"frequency", REAL, offsetof(rwkv_sampling, frequency)},
-    {"decay", REAL, offsetof(rwkv_sampling, penalty_decay)},
-    {"repeat-penalty", REAL, offsetof(rwkv_sampling, repeat_penalty)},
-    {"mirostat", WHOLE, offsetof(rwkv_sampling, mirostat)},
-    {"tau", REAL, offsetof(rwkv_sampling, mirostat_tau)},
-    {"eta", REAL, offsetof(rwkv_sampling, mirostat_eta)},
-    {"seed", SEED, offsetof(rwkv_sampling, seed)},
+    {"temp", REAL, offsetof(rwkv_sampling, temperature), "temperature"},
+    {"top-p", REAL, offsetof(rwkv_sampling, top_p), NULL},
+    {"top-k", WHOLE, offsetof(rwkv_sampling, top_k), NULL},
+    {"min-p", REAL, offsetof(rwkv_sampling, min_p), NULL},
+    {"typical", REAL, offsetof(rwkv_sampling, typical_p), "typical-p"},
+    {"presence", REAL, offsetof(rwkv_sampling, presence), "presence-penalty"},
+    {"frequency", REAL, offsetof(rwkv_sampling, frequency), "frequency-penalty"},
+    {"decay", REAL, offsetof(rwkv_sampling, penalty_decay), "penalty-decay"},
+    {"repeat-penalty", REAL, offsetof(rwkv_sampling, repeat_penalty), NULL},
+    {"mirostat", WHOLE, offsetof(rwkv_sampling, mirostat), NULL},
+    {"tau", REAL, offsetof(rwkv_sampling, mirostat_tau), "mirostat-tau"},
+    {"eta", REAL, offsetof(rwkv_sampling, mirostat_eta), "mirostat-eta"},
+    {"seed", SEED, offsetof(rwkv_sampling, seed), NULL},
 };
 enum { N_PARAMETERS = sizeof parameters / sizeof *parameters };
 
@@ -159,7 +160,8 @@ int chat_set(chat *c, const char *key, const char *value) {
     for (; key[n] && n + 1 < sizeof name; n++) name[n] = key[n] == '_' ? '-' : key[n];
     name[n] = '\0';
     for (size_t i = 0; i < N_PARAMETERS; i++) {
-        if (strcmp(name, parameters[i].name)) continue;
+        const char *also = parameters[i].also;
+        if (strcmp(name, parameters[i].name) && (!also || strcmp(name, also))) continue;
         if (read_parameter(&how, &parameters[i], value)) return accept(c, &how);
         return bad_value(c, name, value,
                          parameters[i].kind == REAL ? T("a number", "数")

@@ -146,6 +146,7 @@ rwkv_status cli_feed(rwkv_session *s, const int32_t *ids, size_t n, rwkv_error *
 
 /* ---- Ctrl-C: the first sets a flag, the second ends the program */
 void cli_catch_interrupt(void);
+void cli_interrupt_reads(bool on); /* around what waits for input: Ctrl-C ends the waiting */
 bool cli_interrupted(void);
 void cli_clear_interrupt(void);
 

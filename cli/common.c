@@ -262,9 +262,11 @@ static int read_stdin(char **data, size_t *len) {
             buf = p;
             cap = more;
         }
+        cli_interrupt_reads(true);
         size_t got = fread(buf + n, 1, cap - n, stdin);
+        cli_interrupt_reads(false);
         n += got;
-        if (got == 0) break;
+        if (got == 0 || cli_interrupted()) break;
     }
     if (ferror(stdin) || cli_interrupted()) {
         free(buf);
@@ -443,8 +445,16 @@ static void on_interrupt(int signal_number) {
     interrupts = 1;
 }
 
+/* Output goes on: a write that ended with EINTR would lose what stdio had gathered. */
 void cli_catch_interrupt(void) {
-    struct sigaction a = {.sa_handler = on_interrupt};
+    struct sigaction a = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART};
+    sigaction(SIGINT, &a, NULL);
+}
+
+void cli_interrupt_reads(bool on) {
+    struct sigaction a;
+    sigaction(SIGINT, NULL, &a);
+    a.sa_flags = on ? 0 : SA_RESTART;
     sigaction(SIGINT, &a, NULL);
 }
 

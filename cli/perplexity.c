@@ -95,11 +95,13 @@ static int fill(token_stream *s, size_t want) {
         s->cap = want;
     }
     while (s->len < want && !s->eof) {
+        cli_interrupt_reads(true);
         size_t got = fread(s->window + s->len, 1, want - s->len, s->in);
+        cli_interrupt_reads(false);
         s->len += got;
-        s->eof = got == 0;
+        s->eof = got == 0 || cli_interrupted();
     }
-    if (ferror(s->in)) return cli_fail(EXIT_SYSTEM, "%s: %s", s->path, strerror(errno));
+    if (ferror(s->in) && !cli_interrupted()) return cli_fail(EXIT_SYSTEM, "%s: %s", s->path, strerror(errno));
     size_t need = s->len * 3 + 1;
     if (s->ids_cap < need) {
         int32_t *p = realloc(s->ids, need * sizeof *p);

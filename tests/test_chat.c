@@ -627,6 +627,8 @@ static void test_settings(void **state) {
     free(set);
     expect_same("--temp 0", "one\n", "", "/set temp 0\none\n");
     expect_same("--seed 77", "one\n", "", "/set seed 77\none\n");
+    expect_same("--temp 0", "one\n", "", "/set temperature 0\none\n");
+    expect_same("--presence 2", "one\n", "", "/set presence_penalty 2\none\n");
     expect_failure("", "/set temp hot\n", 1, "expected a number");
     expect_failure("", "/set top-p 2\n", 1, "top_p");
     expect_failure("", "/set tmep 1\n", 1, "did you mean temp?");

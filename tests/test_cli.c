@@ -8,6 +8,7 @@
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -652,7 +653,7 @@ typedef struct child {
     int out; /* its stdout; stderr goes to the file "child.err" */
 } child;
 
-static child start(bool terminal, char *const argv[]) {
+static child start_with(int input, bool terminal, char *const argv[]) {
     int fds[2] = {-1, -1};
     if (terminal) {
         fds[0] = posix_openpt(O_RDWR | O_NOCTTY);
@@ -665,7 +666,7 @@ static child start(bool terminal, char *const argv[]) {
     assert_true(c.pid >= 0);
     if (c.pid == 0) {
         int err = open(temp_path("child.err"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        dup2(open("/dev/null", O_RDONLY), 0);
+        dup2(input, 0);
         dup2(fds[1], 1);
         dup2(err, 2);
         close(fds[0]);
@@ -673,6 +674,13 @@ static child start(bool terminal, char *const argv[]) {
         _exit(99);
     }
     close(fds[1]);
+    return c;
+}
+
+static child start(bool terminal, char *const argv[]) {
+    int nothing = open("/dev/null", O_RDONLY);
+    child c = start_with(nothing, terminal, argv);
+    close(nothing);
     return c;
 }
 
@@ -734,6 +742,54 @@ static void test_interrupt(void **state) {
     child c = start_endless(byte_model());
     kill(c.pid, SIGINT);
     assert_int_equal(finish_child(&c), 130);
+    close(c.out);
+}
+
+/* Ctrl-C while a write waits for a slow reader: nothing of the output is lost. */
+static void test_interrupted_write(void **state) {
+    (void)state;
+    char path[512];
+    snprintf(path, sizeof path, "%s", byte_model());
+    char *argv[] = {"rwkv", "run",        path,           "-p",     "a",
+                    "-n",   "1000000000", "--ignore-end", "--json", NULL};
+    child c = start(false, argv);
+    struct pollfd full = {c.out, POLLIN, 0};
+    assert_int_equal(poll(&full, 1, 20000), 1);
+    int before = -1, now = 0;
+    while (now != before) { /* until the pipe takes no more */
+        before = now;
+        nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
+        assert_int_equal(ioctl(c.out, FIONREAD, &now), 0);
+    }
+    kill(c.pid, SIGINT);
+    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    size_t cap = 1 << 20, n = 0;
+    char *out = malloc(cap);
+    assert_non_null(out);
+    for (ssize_t got = 1; got > 0 && n<cap - 1; n += got> 0 ? (size_t)got : 0)
+        got = read(c.out, out + n, cap - 1 - n);
+    out[n] = '\0';
+    assert_non_null(strstr(out, "\"reason\":\"interrupt\""));
+    free(out);
+    assert_int_equal(finish_child(&c), 130);
+    close(c.out);
+}
+
+/* Ctrl-C while the program waits for more of its text. */
+static void test_interrupted_read(void **state) {
+    (void)state;
+    char path[512];
+    snprintf(path, sizeof path, "%s", byte_model());
+    char *argv[] = {"rwkv", "run", path, NULL};
+    int typed[2];
+    assert_int_equal(pipe(typed), 0);
+    child c = start_with(typed[0], false, argv);
+    close(typed[0]);
+    assert_int_equal(write(typed[1], "abc\n", 4), 4);
+    nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
+    kill(c.pid, SIGINT);
+    assert_int_equal(finish_child(&c), 130);
+    close(typed[1]);
     close(c.out);
 }
 
@@ -838,6 +894,8 @@ int main(void) {
         cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_terminal),
         cmocka_unit_test(test_interrupt),
+        cmocka_unit_test(test_interrupted_write),
+        cmocka_unit_test(test_interrupted_read),
         cmocka_unit_test(test_closed_pipe),
         cmocka_unit_test(test_shrinking_file),
         cmocka_unit_test(test_full_disk),

@@ -88,14 +88,13 @@ static void each_weight(const rw_checkpoint *a, const rw_checkpoint *b, weight_f
 static void check_error(const rw_checkpoint *a, const rw_weight *x, const rw_checkpoint *b,
                         const rw_weight *y, void *folded) {
     float *u = values(a, x), *v = values(b, y);
-    char name[256];
-    rw_weight_name(x, a, name);
+    const char *name = x->rule->name;
     double bound = type_error(y->tensor->type), error = relative_error(u, v, x->n_elems);
     /* exp(-exp(decay)) in float32 keeps fewer digits than the decay had */
     if (*(bool *)folded && a->version < RW_V6 && strstr(name, "time_decay")) bound = 1e-4;
     if (!(error <= bound))
-        fail_msg("%s as %s: error %g; expected at most %g", name, rw_type_name(y->tensor->type),
-                 error, bound);
+        fail_msg("%s as %s: error %g; expected at most %g", x->tensor->name,
+                 rw_type_name(y->tensor->type), error, bound);
     free(u);
     free(v);
 }
@@ -517,7 +516,8 @@ static void vocabulary_and_chat(void **state) {
 static void vocabulary_with_merges(void **state) {
     (void)state;
     static const char json[] =
-        "{\"added_tokens\":[{\"id\":0,\"special\":true,\"content\":\"<|endoftext|>\",\"normalized\":false}],"
+        "{\"added_tokens\":[{\"id\":0,\"special\":true,\"content\":\"<|endoftext|>\","
+        "\"normalized\":false}],"
         "\"normalizer\":{\"type\":\"NFC\"},"
         "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},"
         "\"model\":{\"type\":\"BPE\",\"vocab\":{\"<|endoftext|>\":0,\"a\":1,\"b\":2,\"ab\":3},"
@@ -800,8 +800,8 @@ static void disk_full(void **state) {
 }
 
 #ifdef __linux__
-/* The linker puts these around what writers call and around every allocation: call number fail_at of the
- * counted kind fails. */
+/* The linker puts these around what writers call and around every allocation: call number fail_at
+ * of the counted kind fails. */
 static struct {
     bool calls, heap; /* which kind is counted */
     uint64_t n, fail_at;
@@ -816,7 +816,9 @@ static bool fails(bool counted) {
 #define WRAP(kind, type, name, params, args, failed)                                               \
     type __real_##name params;                                                                     \
     type __wrap_##name params;                                                                     \
-    type __wrap_##name params { return fails(faults.kind) ? failed : __real_##name args; }
+    type __wrap_##name params {                                                                    \
+        return fails(faults.kind) ? failed : __real_##name args;                                   \
+    }
 WRAP(calls, ssize_t, write, (int fd, const void *p, size_t n), (fd, p, n), -1)
 WRAP(calls, int, fsync, (int fd), (fd), -1)
 WRAP(calls, int, renameat, (int a, const char *p, int b, const char *q), (a, p, b, q), -1)
@@ -825,8 +827,8 @@ WRAP(heap, void *, calloc, (size_t n, size_t m), (n, m), NULL)
 WRAP(heap, void *, realloc, (void *p, size_t n), (p, n), NULL)
 WRAP(heap, int, posix_memalign, (void **p, size_t a, size_t n), (p, a, n), ENOMEM)
 
-/* Whatever fails, once: the old file or, if only making it durable failed, the whole new one; nothing
- * beside it. */
+/* Whatever fails, once: the old file or, if only making it durable failed, the whole new one;
+ * nothing beside it. */
 static void every_failure(void **state) {
     (void)state;
     static const char *const formats[] = {"gguf", "ggmf"};
@@ -853,15 +855,17 @@ static void every_failure(void **state) {
             assert_int_equal(count_files(dir), 1);
             char *now = slurp(out, &n);
             bool old = n == 3 && memcmp(now, "old", 3) == 0;
-            bool new = n == size && memcmp(now, whole, size) == 0;
+            bool new = n == size &&memcmp(now, whole, size) == 0;
             free(now);
             if (!reached) {
                 assert_int_equal(st, RWKV_OK);
-                assert_true(new && k > 4);
+                assert_true(new &&k > 4);
                 break;
             }
-            if (st == RWKV_OK) assert_true(new);
-            else assert_true(err.code == st && err.message[0] && (old || new));
+            if (st == RWKV_OK)
+                assert_true(new);
+            else
+                assert_true(err.code == st && err.message[0] && (old || new));
             if (kind % 2 == 0) assert_int_equal(st, RWKV_E_IO);
         }
         free(whole);

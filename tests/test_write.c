@@ -61,8 +61,6 @@ static size_t taken(size_t n) {
 
 WRAP(ssize_t, write, (int fd, const void *p, size_t n), (fd, p, taken(n)), fault.error ? -1 : 0,
      'w', false)
-WRAP(ssize_t, pwrite64, (int fd, const void *p, size_t n, off_t at), (fd, p, taken(n), at), -1, 'p',
-     false)
 WRAP(int, fsync, (int fd), (fd), -1, 's', false)
 WRAP(int, close, (int fd), (fd), -1, 'c', false)
 WRAP(int, fchmod, (int fd, mode_t mode), (fd, mode), -1, 'm', false)
@@ -141,35 +139,12 @@ static void writes_any_size_in_any_pieces(void **unused) {
                 n = rng_u64(&seed) % piece;
                 if (n > sizes[i] - at) n = sizes[i] - at;
                 assert_int_equal(rw_writer_add(w, data + at, n, &err), RWKV_OK);
-                assert_int_equal(rw_writer_pos(w), at + n);
             }
             assert_int_equal(rw_writer_commit(w, &err), RWKV_OK);
             expect_content(destination, data, sizes[i]);
             assert_int_equal(files_in_folder(), 1);
             free(data);
         }
-}
-
-static void patches_what_was_added(void **unused) {
-    (void)unused;
-    enum { N = BUFFER + 100 };
-    uint8_t *data = random_bytes(N, 3);
-    rw_writer *w = NULL;
-    rwkv_error err;
-    fresh(NULL);
-    assert_int_equal(rw_writer_begin(&w, destination, NULL, &err), RWKV_OK);
-    assert_int_equal(rw_writer_add(w, data, N / 2, &err), RWKV_OK);
-    assert_int_equal(rw_writer_patch(w, 7, "patch", 5, &err), RWKV_OK);
-    memcpy(data + 7, "patch", 5);
-    assert_int_equal(rw_writer_add(w, data + N / 2, N - N / 2, &err), RWKV_OK);
-    assert_int_equal(rw_writer_patch(w, N - 5, "again", 5, &err), RWKV_OK);
-    memcpy(data + N - 5, "again", 5);
-    assert_int_equal(rw_writer_patch(w, N - 4, "again", 5, &err), RWKV_E_ARG);
-    assert_int_equal(rw_writer_patch(w, UINT64_MAX - 1, "again", 5, &err), RWKV_E_ARG);
-    assert_int_equal(rw_writer_pos(w), N);
-    assert_int_equal(rw_writer_commit(w, &err), RWKV_OK);
-    expect_content(destination, data, N);
-    free(data);
 }
 
 static void destination_is_untouched_until_commit(void **unused) {
@@ -345,14 +320,14 @@ static void killed_in_the_middle(void **unused) {
 
 /* ---- faults */
 
-/* A file of three buffers and a rest, patched once. */
+/* A file of three buffers and a rest, in as many writes as pieces. */
 static rwkv_status write_new(const uint8_t *data, size_t n, rwkv_error *err) {
     rw_writer *w = NULL;
     RW_TRY(rw_writer_begin(&w, destination, NULL, err));
     rw_writer_expect(w, n);
-    rwkv_status st = rw_writer_add(w, data, n / 3, err);
-    if (st == RWKV_OK) st = rw_writer_patch(w, 1, data + 1, 4, err);
-    if (st == RWKV_OK) st = rw_writer_add(w, data + n / 3, n - n / 3, err);
+    rwkv_status st = RWKV_OK;
+    for (size_t i = 0; i < 3 && st == RWKV_OK; i++)
+        st = rw_writer_add(w, data + i * (n / 3), i < 2 ? n / 3 : n - 2 * (n / 3), err);
     if (st == RWKV_OK) return rw_writer_commit(w, err);
     rw_writer_abort(w);
     return st;
@@ -405,7 +380,7 @@ static void interrupted_and_short_writes_go_on(void **unused) {
     (void)unused;
     if (!wrapped) skip();
     uint8_t *data = random_bytes(NEW_SIZE, 4);
-    for (int k = 1; k < 6; k++) { /* write, pwrite, write, fsync, close */
+    for (int k = 1; k < 6; k++) { /* three writes, fsync, close */
         fresh("old");
         arm(k, EINTR, false);
         assert_int_equal(write_new(data, NEW_SIZE, NULL), RWKV_OK);
@@ -503,7 +478,6 @@ static void reads_whole_files(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(writes_any_size_in_any_pieces),
-        cmocka_unit_test(patches_what_was_added),
         cmocka_unit_test(destination_is_untouched_until_commit),
         cmocka_unit_test(refuses_what_is_no_file_of_its_own),
         cmocka_unit_test(keeps_permissions),

@@ -15,11 +15,9 @@
 #if defined(__GNUC__)
 #define RW_PRINTF(a, b) __attribute__((format(printf, a, b)))
 #define RW_UNUSED __attribute__((unused))
-#define RW_LIKELY(x) __builtin_expect(!!(x), 1)
 #else
 #define RW_PRINTF(a, b)
 #define RW_UNUSED
-#define RW_LIKELY(x) (x)
 #endif
 
 #define RW_TRY(expr)                                                                               \

@@ -159,11 +159,9 @@ out:
     return st;
 }
 
-/* at < 0: behind what was written. */
-static rwkv_status write_all(rw_writer *w, const uint8_t *p, size_t n, int64_t at,
-                             rwkv_error *err) {
+static rwkv_status write_all(rw_writer *w, const uint8_t *p, size_t n, rwkv_error *err) {
     while (n > 0) {
-        ssize_t k = at < 0 ? write(w->fd, p, n) : pwrite(w->fd, p, n, (off_t)at);
+        ssize_t k = write(w->fd, p, n);
         if (k < 0 && errno == EINTR) continue;
         if (k <= 0) {
             char what[96];
@@ -176,10 +174,7 @@ static rwkv_status write_all(rw_writer *w, const uint8_t *p, size_t n, int64_t a
         }
         p += k;
         n -= (size_t)k;
-        if (at < 0)
-            w->flushed += (uint64_t)k;
-        else
-            at += k;
+        w->flushed += (uint64_t)k;
     }
     return RWKV_OK;
 }
@@ -190,29 +185,16 @@ static rwkv_status flush(rw_writer *w, rwkv_error *err) {
                           "cannot write; an earlier write failed");
     size_t n = w->held;
     w->held = 0;
-    return write_all(w, w->buffer, n, -1, err);
+    return write_all(w, w->buffer, n, err);
 }
 
 rwkv_status rw_writer_add(rw_writer *w, const void *data, size_t n, rwkv_error *err) {
     w->pos += n;
     if (n > BUFFER - w->held) RW_TRY(flush(w, err));
-    if (n >= BUFFER) return write_all(w, data, n, -1, err);
+    if (n >= BUFFER) return write_all(w, data, n, err);
     if (n) memcpy(w->buffer + w->held, data, n);
     w->held += n;
     return RWKV_OK;
-}
-
-rwkv_status rw_writer_patch(rw_writer *w, uint64_t offset, const void *data, size_t n,
-                            rwkv_error *err) {
-    if (offset > w->pos || n > w->pos - offset)
-        return rw_fail(err, RWKV_E_ARG, "patch of %zu bytes at %llu; expected it within %llu", n,
-                       (unsigned long long)offset, (unsigned long long)w->pos);
-    RW_TRY(flush(w, err));
-    return write_all(w, data, n, (int64_t)offset, err);
-}
-
-uint64_t rw_writer_pos(const rw_writer *w) {
-    return w->pos;
 }
 
 void rw_writer_expect(rw_writer *w, uint64_t total) {

@@ -16,10 +16,6 @@ rwkv_status rw_writer_begin(rw_writer **out, const char *path, const char *not_t
 /* Buffered. "cannot write; wrote X of Y bytes: No space left on device"; Y is the total told by
  * expect, or what add was given so far. After a failure nothing can be committed any more. */
 rwkv_status rw_writer_add(rw_writer *w, const void *data, size_t n, rwkv_error *err);
-/* Overwrites bytes that were added before. */
-rwkv_status rw_writer_patch(rw_writer *w, uint64_t offset, const void *data, size_t n,
-                            rwkv_error *err);
-uint64_t rw_writer_pos(const rw_writer *w);
 void rw_writer_expect(rw_writer *w, uint64_t total);
 rwkv_status rw_writer_commit(rw_writer *w, rwkv_error *err); /* frees w, also on failure */
 void rw_writer_abort(rw_writer *w);                          /* frees w; NULL is fine */

@@ -696,12 +696,6 @@ void rw_checkpoint_close(rw_checkpoint *c) {
 
 /* ---------------------------------------------------------------- values */
 
-void rw_weight_name(const rw_weight *w, const rw_checkpoint *c, char out[256]) {
-    if (w >= c->globals && w < c->globals + rw_n_global_rules) snprintf(out, 256, "%s", w->rule->name);
-    else
-        snprintf(out, 256, "blocks.%zu.%s", (size_t)(w - c->layers) / c->arch->n_rules, w->rule->name);
-}
-
 /* Between any two forms by way of the raw number; a value already in the wanted form is not touched. */
 static double to_raw(double x, rw_form form) {
     switch (form) {

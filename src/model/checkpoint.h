@@ -98,8 +98,6 @@ const char *rw_version_name(rw_version v); /* "5.2" */
 static inline const rw_weight *rw_layer_weights(const rw_checkpoint *c, uint32_t layer, size_t n_rules) {
     return c->layers + (size_t)layer * n_rules;
 }
-/* Canonical name of a weight: "blocks.3.att.key.weight". layer is ignored for globals. */
-void rw_weight_name(const rw_weight *w, const rw_checkpoint *c, char out[256]);
 /* All values as float32 in the form wanted, rule's (out, in) orientation, scaled. out: [n_elems]. */
 void rw_weight_values(const rw_weight *w, const rw_checkpoint *c, rw_form want, float *out);
 /* Rows [row0, row0 + n) of a matrix in rule orientation as float32 (n_cols = last dim of the rule). */
