@@ -4,24 +4,16 @@
 #include "base/json.h"
 #include "text/vocab.h"
 #include <time.h>
-#include <sys/stat.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SLOW 10.0 /* instrumented programs may take this much longer */
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SLOW 10.0
-#endif
-#endif
-#ifndef SLOW
-#define SLOW 1.0
-#endif
+/* Seconds of processor time. What is linear takes well under one here, what is quadratic takes hours:
+ * the bound tells the two apart and measures nothing. */
+#define QUADRATIC 60.0
 
 static const char WORLD[] = "golden/tokenizer/rwkv_vocab_v20230424.txt";
 static const char NEOX[] = "golden/tokenizer/20B_tokenizer.json";
 
 static double seconds(void) {
-    return (double)rw_os_now_ns() * 1e-9;
+    return (double)clock() / CLOCKS_PER_SEC;
 }
 
 static rwkv_tokenizer *open_ok(const char *path) {
@@ -562,10 +554,10 @@ static void check_linear(const rwkv_tokenizer *t) {
     char *text = malloc(n);
     for (size_t i = 0; i < 4; i++) {
         memset(text, "a =\0"[i], n);
-        assert_true(time_to_count(t, text, n) < 1.0 * SLOW);
+        assert_true(time_to_count(t, text, n) < QUADRATIC);
     }
     for (size_t i = 0; i < n; i++) text[i] = i % 39 == 38 ? 'b' : 'a';
-    assert_true(time_to_count(t, text, n) < 4.0 * SLOW);
+    assert_true(time_to_count(t, text, n) < QUADRATIC);
     free(text);
 }
 
@@ -732,9 +724,9 @@ static void check_neox_time(const rwkv_tokenizer *t) {
     size_t n = 1u << 20;
     char *text = malloc(n);
     memset(text, 'a', n);
-    assert_true(time_to_count(t, text, n) < 2.0 * SLOW);
+    assert_true(time_to_count(t, text, n) < QUADRATIC);
     memset(text, ' ', n);
-    assert_true(time_to_count(t, text, n) < 2.0 * SLOW);
+    assert_true(time_to_count(t, text, n) < QUADRATIC);
     free(text);
 }
 
@@ -752,7 +744,7 @@ static void test_neox_time(void **state) {
     }
     double begin = seconds();
     assert_int_equal(rw_nfc(text, n, &out, NULL), RWKV_OK);
-    assert_true(seconds() - begin < 1.0 * SLOW);
+    assert_true(seconds() - begin < QUADRATIC);
     assert_int_equal(out.len, n);
     assert_memory_equal(out.data, "\xCC\xA3\xCC\xA3", 4); /* all of class 220 before all of 230 */
     assert_memory_equal(out.data + n - 4, "\xCC\x81\xCC\x81", 4);

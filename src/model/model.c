@@ -4,8 +4,6 @@
  * are turned where the file has them the other way round. After this nothing changes until free. */
 #include "model.h"
 #include "../text/text.h"
-#include <math.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -27,117 +25,6 @@ static const uint8_t *turn(rw_arena *arena, const rw_weight *w, uint32_t cols, u
         else transpose(w->data + at, out + at, rows, cols, size);
     }
     return out;
-}
-
-static size_t n_dims(const rw_rule *rule) {
-    size_t n = 1;
-    while (n < 4 && rule->dims[n]) n++;
-    return n;
-}
-
-static uint32_t last_dim(const rw_checkpoint *c, const rw_rule *rule) {
-    return rw_dim_of(c, rule->dims[n_dims(rule) - 1]);
-}
-
-/* The type that most bytes of matrices have. */
-static rw_type main_type(const rw_checkpoint *c) {
-    uint64_t bytes[RW_TYPE_COUNT] = {0};
-    rw_type best = RW_F32;
-    for (size_t i = 0; i < c->n_layer * c->arch->n_rules; i++) {
-        const rw_weight *w = &c->layers[i];
-        if (w->tensor && w->rule->kind == RW_MATRIX) bytes[w->tensor->type] += w->bytes;
-    }
-    for (int t = 0; t < RW_TYPE_COUNT; t++)
-        if (bytes[t] > bytes[best]) best = (rw_type)t;
-    return best;
-}
-
-/* The type whose blocks are packed for integer products: the matrix's own; Q8_0 for the low-rank
- * matrices of a quantized model, which files keep as floats; RW_TYPE_COUNT for none. */
-static rw_type packed_type(const rw_weight *w, rw_type main, uint32_t cols) {
-    const rw_rule *rule = w->rule;
-    rw_type type = w->tensor->type;
-    if (rule->kind == RW_MATRIX && !(rule->flags & RW_LOOKUP) && rw_pack_of(type) != RW_NOT_PACKED) return type;
-    bool is_float = type == RW_F32 || type == RW_F16 || type == RW_BF16;
-    bool grouped = rule->dims[2] != RW_DIM_NONE; /* v6 takes such matrices apart */
-    if (rule->kind == RW_LOWRANK && is_float && !grouped && cols % 32 == 0 && rw_pack_of(main) != RW_NOT_PACKED)
-        return RW_Q8_0;
-    return RW_TYPE_COUNT;
-}
-
-typedef struct pack_job {
-    const rw_mat *mat;
-    rw_type type;  /* packed_type */
-    uint8_t *out;
-    float *values; /* [threads][cols] and as many blocks: rows on their way from floats to Q8_0 */
-    uint8_t *blocks;
-    atomic_bool odd; /* numbers that Q8_0 cannot hold */
-} pack_job;
-
-/* A row of floats as Q8_0, divided by a power of two that keeps float16 scales out of their denormal
- * range; returns that power, 0 when the row holds numbers that are too large or none. */
-static float encode_row(const rw_mat *mat, size_t row, float *values, uint8_t *blocks) {
-    float max = 0;
-    bool finite = true;
-    rw_type_get(mat->type)->decode(mat->data + row * mat->row_bytes, values, mat->cols);
-    for (size_t k = 0; k < mat->cols; k++) {
-        finite &= isfinite(values[k]) != 0;
-        max = fabsf(values[k]) > max ? fabsf(values[k]) : max;
-    }
-    if (!finite || max > 1e30f) return 0;
-    float factor = max > 1e-30f ? ldexpf(1.0f, ilogbf(max)) : 1.0f;
-    for (size_t k = 0; k < mat->cols; k++) values[k] /= factor;
-    rw_type_get(RW_Q8_0)->encode(values, blocks, mat->cols);
-    return factor;
-}
-
-static void pack_strips(void *ctx, size_t begin, size_t end, uint32_t thread) {
-    pack_job *j = ctx;
-    const rw_mat *w = j->mat;
-    size_t strip_bytes = rw_pack_strip_bytes(rw_pack_of(j->type), w->cols), n;
-    for (size_t s = begin; s < end; s++) {
-        size_t row = s * RW_STRIP_ROWS;
-        n = w->rows - row < RW_STRIP_ROWS ? w->rows - row : RW_STRIP_ROWS;
-        uint8_t *strip = j->out + s * strip_bytes;
-        if (j->type == w->type) {
-            rw_pack_strip(w->type, w->data + row * w->row_bytes, w->row_bytes, n, w->cols, strip);
-            continue;
-        }
-        float factors[RW_STRIP_ROWS] = {0};
-        size_t row_bytes = w->cols / rw_type_get(j->type)->block_elems * rw_type_get(j->type)->block_bytes;
-        uint8_t *blocks = j->blocks + thread * RW_STRIP_ROWS * row_bytes;
-        for (size_t r = 0; r < n; r++) {
-            factors[r] = encode_row(w, row + r, j->values + thread * w->cols, blocks + r * row_bytes);
-            if (factors[r] == 0) atomic_store(&j->odd, true);
-        }
-        rw_pack_strip(j->type, blocks, row_bytes, n, w->cols, strip);
-        memcpy(strip, factors, sizeof factors);
-    }
-}
-
-/* Rearranges a matrix for integer products, if its type allows. Its pages of the file are then not
- * needed any more. */
-static rwkv_status pack(struct rwkv_model *m, const rw_weight *w, rw_mat *mat, rwkv_error *err) {
-    pack_job job = {.mat = mat, .type = packed_type(w, m->main_type, mat->cols)};
-    if (m->exact || job.type == RW_TYPE_COUNT) return RWKV_OK;
-    size_t strips = (mat->rows + RW_STRIP_ROWS - 1) / RW_STRIP_ROWS, threads = rw_pool_threads(m->pool);
-    size_t strip_bytes = rw_pack_strip_bytes(rw_pack_of(job.type), mat->cols);
-    job.out = rw_arena_alloc(&m->arena, strips, strip_bytes);
-    if (job.type != mat->type) {
-        job.values = rw_calloc(threads * mat->cols, sizeof *job.values);
-        job.blocks = rw_calloc(threads * RW_STRIP_ROWS * mat->cols, 2);
-    }
-    bool ready = job.out && (job.type == mat->type || (job.values && job.blocks));
-    if (ready) rw_pool_run(m->pool, strips, 4, pack_strips, &job);
-    rw_free(job.values);
-    rw_free(job.blocks);
-    if (!ready) return rw_nomem(err, strips * strip_bytes);
-    if (atomic_load(&job.odd)) return RWKV_OK;
-    rw_file_release(w->tensor->file, w->data, w->bytes);
-    mat->packed = job.out;
-    mat->pack = rw_pack_of(job.type);
-    m->any_packed = true;
-    return RWKV_OK;
 }
 
 static rwkv_status bind_weight(struct rwkv_model *m, const rw_weight *w, uint8_t *base, rwkv_error *err) {
