@@ -12,6 +12,7 @@
 static const char WORLD[] = "golden/tokenizer/rwkv_vocab_v20230424.txt";
 static const char NEOX[] = "golden/tokenizer/20B_tokenizer.json";
 
+/* Of this program's work: other programs of a busy machine are not its fault. */
 static double seconds(void) {
     return (double)clock() / CLOCKS_PER_SEC;
 }
