@@ -41,7 +41,7 @@ rw_type rw_type_fitting(rw_type type, uint64_t n_cols) {
 }
 
 void rw_piece_shape(const rw_plan *p, const rw_weight *w, rw_piece *out) {
-    out->n_dims = (uint32_t)rw_rule_n_dims(w->rule);
+    out->n_dims = rw_rule_dims(w->rule);
     for (uint32_t i = 0; i < out->n_dims; i++) out->dims[i] = rw_dim_of(p->c, w->rule->dims[i]);
 }
 

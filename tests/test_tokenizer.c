@@ -3,6 +3,7 @@
 #include "support.h"
 #include "base/json.h"
 #include "text/vocab.h"
+#include <sys/stat.h>
 #include <time.h>
 
 /* Seconds of processor time. What is linear takes well under one here, what is quadratic takes hours:

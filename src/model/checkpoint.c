@@ -214,7 +214,7 @@ static const struct rw_dialect *choose_dialect(const rw_table *t) {
 
 /* ---------------------------------------------------------------- looking a rule up */
 
-static uint32_t slots_of(const rw_checkpoint *c, const rw_rule *rule) {
+uint32_t rw_rule_slots(const rw_checkpoint *c, const rw_rule *rule) {
     uint32_t n = 0;
     for (size_t i = 0; i < c->arch->n_rules; i++)
         n += c->arch->rules[i].gguf_slot >= 0 && strcmp(c->arch->rules[i].gguf, rule->gguf) == 0;
@@ -251,7 +251,7 @@ static rwkv_status look_up(const rw_checkpoint *c, const rw_rule *rule, int64_t 
         w->form = form_of(c, rule, variant);
         w->turned = rule->kind == RW_LOWRANK && !c->dialect->turned;
         if (slot < 0) return RWKV_OK;
-        uint32_t n = slots_of(c, rule);
+        uint32_t n = rw_rule_slots(c, rule);
         if (rw_type_get(t->type)->block_elems != 1 || t->n_elems % n)
             return rw_fail_at(err, RWKV_E_MODEL, t->file->path, t->offset,
                               "tensor %s holds %u mixes; found %llu elements of %s; expected %u rows of "
@@ -715,14 +715,14 @@ static double from_raw(double x, rw_form form) {
     }
 }
 
-size_t rw_rule_n_dims(const rw_rule *rule) {
-    size_t n = 1;
+uint32_t rw_rule_dims(const rw_rule *rule) {
+    uint32_t n = 1;
     while (n < 4 && rule->dims[n]) n++;
     return n;
 }
 
 uint32_t rw_rule_cols(const rw_checkpoint *c, const rw_rule *rule) {
-    return rw_dim_of(c, rule->dims[rw_rule_n_dims(rule) - 1]);
+    return rw_dim_of(c, rule->dims[rw_rule_dims(rule) - 1]);
 }
 
 rw_type rw_checkpoint_main_type(const rw_checkpoint *c) {
@@ -746,7 +746,7 @@ void rw_weight_rows(const rw_weight *w, const rw_checkpoint *c, uint64_t row0, u
         type->decode(w->data + row0 * row_bytes, out, n * cols);
     } else {
         /* Stored (.., cols, rows): gather. Turned matrices are small and of plain types. */
-        uint64_t rows = c->dim[w->rule->dims[rw_rule_n_dims(w->rule) - 2]];
+        uint64_t rows = c->dim[w->rule->dims[rw_rule_dims(w->rule) - 2]];
         for (uint64_t r = 0; r < n; r++) {
             uint64_t group = (row0 + r) / rows, row = (row0 + r) % rows;
             for (uint64_t j = 0; j < cols; j++)

@@ -114,8 +114,10 @@ rwkv_status rw_checkpoint_size(const rw_checkpoint *c, const char *name, uint32_
                                uint32_t *out, rwkv_error *err);
 rwkv_status rw_checkpoint_heads(rw_checkpoint *c, const char *name, rwkv_error *err);
 
-size_t rw_rule_n_dims(const rw_rule *rule);
+uint32_t rw_rule_dims(const rw_rule *rule); /* how many it has */
 uint32_t rw_rule_cols(const rw_checkpoint *c, const rw_rule *rule); /* the last of its dimensions */
+/* Rows of the fused GGUF tensor that holds this rule's vector. */
+uint32_t rw_rule_slots(const rw_checkpoint *c, const rw_rule *rule);
 rw_type rw_checkpoint_main_type(const rw_checkpoint *c); /* that most bytes of matrices have */
 
 /* SHA-256 over version, sizes and the layer norms' weights as float32: the same for every format and

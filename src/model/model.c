@@ -44,7 +44,7 @@ static rwkv_status bind_weight(struct rwkv_model *m, const rw_weight *w, uint8_t
     rw_type_bytes(mat.type, mat.cols, &bytes); /* the rows were checked to be whole blocks */
     mat.row_bytes = bytes;
     if (w->turned) {
-        mat.data = turn(&m->arena, w, mat.cols, rw_dim_of(m->ckpt, rule->dims[rw_rule_n_dims(rule) - 2]));
+        mat.data = turn(&m->arena, w, mat.cols, rw_dim_of(m->ckpt, rule->dims[rw_rule_dims(rule) - 2]));
         if (!mat.data) return rw_nomem(err, w->bytes);
     }
     RW_TRY(rw_packing_reserve(m, w, &mat, err));
