@@ -40,19 +40,9 @@ rw_type rw_type_fitting(rw_type type, uint64_t n_cols) {
     return n_cols % rw_type_get(type)->block_elems == 0 ? type : RW_F16;
 }
 
-static uint32_t n_rule_dims(const rw_rule *rule) {
-    uint32_t n = 0;
-    while (n < 4 && rule->dims[n]) n++;
-    return n;
-}
-
 void rw_piece_shape(const rw_plan *p, const rw_weight *w, rw_piece *out) {
-    out->n_dims = n_rule_dims(w->rule);
+    out->n_dims = rw_rule_dims(w->rule);
     for (uint32_t i = 0; i < out->n_dims; i++) out->dims[i] = rw_dim_of(p->c, w->rule->dims[i]);
-}
-
-uint32_t rw_rule_cols(const rw_checkpoint *c, const rw_rule *rule) {
-    return rw_dim_of(c, rule->dims[n_rule_dims(rule) - 1]);
 }
 
 /* ---------------------------------------------------------------- plan */

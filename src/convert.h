@@ -56,7 +56,6 @@ extern const rw_target rw_target_gguf, rw_target_ggmf;
 rw_type rw_type_fitting(rw_type type, uint64_t n_cols);
 /* The rule's own dimensions. */
 void rw_piece_shape(const rw_plan *p, const rw_weight *w, rw_piece *out);
-uint32_t rw_rule_cols(const rw_checkpoint *c, const rw_rule *rule);
 bool rw_put_u32(rw_buf *b, uint32_t x);
 bool rw_put_u64(rw_buf *b, uint64_t x);
 

@@ -315,15 +315,6 @@ static const rw_weight *stand_in(const rw_plan *p, const rw_rule *rule, uint32_t
     return NULL;
 }
 
-static uint32_t n_slots(const rw_plan *p, const rw_rule *rule) {
-    uint32_t n = 0;
-    for (size_t i = 0; i < p->c->arch->n_rules; i++) {
-        const rw_rule *other = &p->c->arch->rules[i];
-        n += other->gguf_slot >= 0 && strcmp(other->gguf, rule->gguf) == 0;
-    }
-    return n;
-}
-
 static rw_type plain(rw_type type) {
     return type == RW_F32 || type == RW_F64 ? RW_F32 : type == RW_BF16 ? RW_BF16 : RW_F16;
 }
@@ -369,7 +360,7 @@ static rwkv_status place(rw_plan *p, const rw_rule *rule, const rw_weight *w, in
         out->n_dims = 4;
         out->dims[3] = p->c->dim[RW_D];
         out->dims[2] = out->dims[1] = 1;
-        out->dims[0] = n_slots(p, rule);
+        out->dims[0] = rw_rule_slots(p->c, rule);
     } else if (strcmp(rule->gguf, "time_mix_first") == 0 && H && out->dims[0] == (uint64_t)H * N) {
         out->n_dims = 2;
         out->dims[0] = H;

@@ -214,7 +214,17 @@ static const struct rw_dialect *choose_dialect(const rw_table *t) {
 
 /* ---------------------------------------------------------------- looking a rule up */
 
-static uint32_t slots_of(const rw_checkpoint *c, const rw_rule *rule) {
+uint32_t rw_rule_dims(const rw_rule *rule) {
+    uint32_t n = 0;
+    while (n < 4 && rule->dims[n]) n++;
+    return n;
+}
+
+uint32_t rw_rule_cols(const rw_checkpoint *c, const rw_rule *rule) {
+    return rw_dim_of(c, rule->dims[rw_rule_dims(rule) - 1]);
+}
+
+uint32_t rw_rule_slots(const rw_checkpoint *c, const rw_rule *rule) {
     uint32_t n = 0;
     for (size_t i = 0; i < c->arch->n_rules; i++)
         n += c->arch->rules[i].gguf_slot >= 0 && strcmp(c->arch->rules[i].gguf, rule->gguf) == 0;
@@ -251,7 +261,7 @@ static rwkv_status look_up(const rw_checkpoint *c, const rw_rule *rule, int64_t 
         w->form = form_of(c, rule, variant);
         w->turned = rule->kind == RW_LOWRANK && !c->dialect->turned;
         if (slot < 0) return RWKV_OK;
-        uint32_t n = slots_of(c, rule);
+        uint32_t n = rw_rule_slots(c, rule);
         if (rw_type_get(t->type)->block_elems != 1 || t->n_elems % n)
             return rw_fail_at(err, RWKV_E_MODEL, t->file->path, t->offset,
                               "tensor %s holds %u mixes; found %llu elements of %s; expected %u rows of "
@@ -715,24 +725,16 @@ static double from_raw(double x, rw_form form) {
     }
 }
 
-static uint32_t n_cols(const rw_weight *w, const rw_checkpoint *c) {
-    size_t last = 0;
-    while (last + 1 < 4 && w->rule->dims[last + 1]) last++;
-    return c->dim[w->rule->dims[last]];
-}
-
 void rw_weight_rows(const rw_weight *w, const rw_checkpoint *c, uint64_t row0, uint64_t n, float *out) {
     const rw_type_info *type = rw_type_get(w->tensor->type);
-    uint64_t cols = n_cols(w, c);
+    uint64_t cols = rw_rule_cols(c, w->rule);
     if (!w->turned) {
         /* A quantized row is a whole number of blocks: the reader checked that. */
         uint64_t row_bytes = cols / type->block_elems * type->block_bytes;
         type->decode(w->data + row0 * row_bytes, out, n * cols);
     } else {
         /* Stored (.., cols, rows): gather. Turned matrices are small and of plain types. */
-        size_t k = 0;
-        while (k + 1 < 4 && w->rule->dims[k + 1]) k++;
-        uint64_t rows = c->dim[w->rule->dims[k - 1]];
+        uint64_t rows = c->dim[w->rule->dims[rw_rule_dims(w->rule) - 2]];
         for (uint64_t r = 0; r < n; r++) {
             uint64_t group = (row0 + r) / rows, row = (row0 + r) % rows;
             for (uint64_t j = 0; j < cols; j++)
@@ -746,7 +748,7 @@ void rw_weight_rows(const rw_weight *w, const rw_checkpoint *c, uint64_t row0, u
 
 void rw_weight_values(const rw_weight *w, const rw_checkpoint *c, rw_form want, float *out) {
     if (w->rule->kind == RW_VECTOR) rw_type_get(w->tensor->type)->decode(w->data, out, w->n_elems);
-    else rw_weight_rows(w, c, 0, w->n_elems / n_cols(w, c), out);
+    else rw_weight_rows(w, c, 0, w->n_elems / rw_rule_cols(c, w->rule), out);
     if (w->form != want)
         for (uint64_t i = 0; i < w->n_elems; i++) out[i] = (float)from_raw(to_raw(out[i], w->form), want);
 }
