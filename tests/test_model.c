@@ -369,6 +369,19 @@ static void ranks_may_exceed_every_other_size(void **unused) {
         reference_free(ref);
         test_model_free(t);
     }
+    /* beside quantized matrices, as many rows as fit a pass */
+    test_shape shape = {.version = "7", .D = 32, .F = 64, .V = 16, .rank = 16416};
+    int32_t tokens[RW_MAX_ROWS] = {0};
+    rwkv_convert_options options = {.type = "Q8_0", .n_threads = 2};
+    rwkv_error err = {0};
+    if (rwkv_convert(test_model_file(&shape, AS_PTH, RW_F16), temp_path("ranks.gguf"), &options,
+                     &err))
+        fail_msg("%s", err.message);
+    rwkv_model *m = open_model(temp_path("ranks.gguf"), NULL, 2);
+    rwkv_session *s = new_session(m);
+    feed(s, tokens, RW_MAX_ROWS);
+    rwkv_session_free(s);
+    rwkv_model_free(m);
 }
 
 /* The largest pass, alone and in company: nothing is written behind the workspace. */
@@ -399,7 +412,7 @@ static void the_workspace_is_large_enough(void **unused) {
     }
 }
 
-/* Whatever sessions pend, sit out or feed, each is where its twin is, which was fed token by token. */
+/* Whatever sessions pend, sit out or feed, each is where its twin, fed token by token, is. */
 static void batches_at_random(void **unused) {
     (void)unused;
     static const char *const versions[] = {"4", "5.2", "6", "7"};
@@ -428,7 +441,8 @@ static void batches_at_random(void **unused) {
                 items[n++] = (rwkv_batch_item){s[i], len ? tokens[i] : NULL, len};
             }
             if (n) assert_int_equal(rwkv_eval_batch(items, n, NULL), RWKV_OK);
-            for (size_t i = 0; i < n; i++) assert_int_equal(rwkv_session_pending(items[i].session), -1);
+            for (size_t i = 0; i < n; i++)
+                assert_int_equal(rwkv_session_pending(items[i].session), -1);
             for (size_t i = 0; i < SESSIONS; i++) {
                 size_t state = rwkv_session_state_len(s[i]) * sizeof(float);
                 assert_int_equal(rwkv_session_n_tokens(s[i]), fed[i]);

@@ -95,6 +95,11 @@ rwkv_status rw_checkpoint_open(rw_checkpoint **out, const char *path, bool no_mm
                                rwkv_error *err);
 void rw_checkpoint_close(rw_checkpoint *c);
 const char *rw_version_name(rw_version v); /* "5.2" */
+/* Of a rule: how many dimensions it has, the last one (the length of a row), and the rows of the fused
+ * GGUF tensor that it is one of. */
+uint32_t rw_rule_dims(const rw_rule *rule);
+uint32_t rw_rule_cols(const rw_checkpoint *c, const rw_rule *rule);
+uint32_t rw_rule_slots(const rw_checkpoint *c, const rw_rule *rule);
 static inline const rw_weight *rw_layer_weights(const rw_checkpoint *c, uint32_t layer, size_t n_rules) {
     return c->layers + (size_t)layer * n_rules;
 }
@@ -114,10 +119,6 @@ rwkv_status rw_checkpoint_size(const rw_checkpoint *c, const char *name, uint32_
                                uint32_t *out, rwkv_error *err);
 rwkv_status rw_checkpoint_heads(rw_checkpoint *c, const char *name, rwkv_error *err);
 
-uint32_t rw_rule_dims(const rw_rule *rule); /* how many it has */
-uint32_t rw_rule_cols(const rw_checkpoint *c, const rw_rule *rule); /* the last of its dimensions */
-/* Rows of the fused GGUF tensor that holds this rule's vector. */
-uint32_t rw_rule_slots(const rw_checkpoint *c, const rw_rule *rule);
 rw_type rw_checkpoint_main_type(const rw_checkpoint *c); /* that most bytes of matrices have */
 
 /* SHA-256 over version, sizes and the layer norms' weights as float32: the same for every format and
