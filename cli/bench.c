@@ -321,12 +321,6 @@ static int run_tests(bench *b, bench_row *common, double opened) {
     return st == RWKV_OK ? EXIT_OK : st == RWKV_E_CANCELLED ? EXIT_INTERRUPTED : cli_error(&err);
 }
 
-static const char *copy(const char *s) {
-    char *c = malloc(strlen(s) + 1);
-    return c ? strcpy(c, s) : "";
-}
-
-/* Rows outlive the model: their strings are copies that live as long as the program. */
 static int run_model(bench *b, const char *path, uint32_t n_threads) {
     model_args args = {.isa = isa, .threads = n_threads, .no_mmap = no_mmap, .force = force};
     double begin = cli_seconds();
@@ -336,16 +330,16 @@ static int run_model(bench *b, const char *path, uint32_t n_threads) {
     count_work(b);
     const rwkv_info *i = &b->info;
     bench_row common = {
-        .path = path,
-        .name = copy(i->name),
-        .version = copy(i->version),
-        .type = copy(i->type),
-        .isa = copy(i->isa),
         .file_bytes = i->file_bytes,
         .n_params = i->n_params,
         .n_threads = i->n_threads,
         .load_s = cli_seconds() - begin,
     };
+    snprintf(common.path, sizeof common.path, "%s", path);
+    snprintf(common.name, sizeof common.name, "%s", i->name);
+    snprintf(common.version, sizeof common.version, "%s", i->version);
+    snprintf(common.type, sizeof common.type, "%s", i->type);
+    snprintf(common.isa, sizeof common.isa, "%s", i->isa);
     code = run_tests(b, &common, begin);
     while (b->n_sessions > 0) rwkv_session_free(b->sessions[--b->n_sessions]);
     free(b->sessions);
