@@ -92,7 +92,8 @@ typedef struct bench {
     rwkv_info info;
     rwkv_session **sessions;
     size_t n_sessions;
-    double weights_per_token; /* bytes: all but the embedding's other rows */
+    rwkv_session *kept[MAX_LIST]; /* where the text passed depths.v[i] */
+    double weights_per_token;     /* bytes: all but the embedding's other rows */
     double operations_per_token;
     bench_row *rows; /* of all models so far */
     size_t n_rows;
@@ -158,11 +159,16 @@ static rwkv_status step(bench *b, size_t sessions, uint64_t n, rwkv_error *err) 
     return RWKV_OK;
 }
 
-/* Tokens per second of one run. At a depth the first session is there and stays there. */
+static const rwkv_session *kept_at(const bench *b, uint64_t depth) {
+    size_t i = 0;
+    while (depths.v[i] != depth) i++;
+    return b->kept[i];
+}
+
+/* Tokens per second of one run. */
 static rwkv_status measure(bench *b, const bench_row *r, double *rate, rwkv_error *err) {
     rwkv_status st = RWKV_OK;
-    rwkv_session *kept = b->sessions[b->n_sessions - 1];
-    if (r->n_depth) st = rwkv_session_copy(b->sessions[0], kept, err);
+    if (r->n_depth) st = rwkv_session_copy(b->sessions[0], kept_at(b, r->n_depth), err);
     for (size_t k = 0; k < r->n_sessions && st == RWKV_OK && !r->n_depth; k++) {
         rwkv_session_reset(b->sessions[k]);
         if (r->n_gen) st = feed(b, b->sessions[k], 1, err);
@@ -203,7 +209,7 @@ static void summarise(const bench *b, bench_row *r) {
         r->max_ts = fmax(r->max_ts, r->samples_ts[i]);
         r->avg_ts += r->samples_ts[i] / (double)r->n_samples;
     }
-    r->peak_rss = peak_rss();
+    if (!r->n_depth) r->peak_rss = peak_rss();
     if (r->n_prompt) {
         double most = arithmetic(r);
         if (most > 0) r->limit_fraction = b->operations_per_token * r->median_ts / most / 1e9;
@@ -271,24 +277,24 @@ static int add_tests(bench *b, const bench_row *common) {
     return code;
 }
 
-/* One text, measured where it passes each depth. */
-static int run_depths(bench *b, const bench_row *common) {
-    rwkv_session *kept = b->sessions[b->n_sessions - 1];
-    uint64_t gen = gens.n ? gens.v[0] : 64;
+/* One text, kept where it passes each depth: so these tests take turns with the others. */
+static int add_depths(bench *b, const bench_row *common) {
     rwkv_error err = {0};
-    rwkv_session_reset(kept);
+    uint64_t now = 0;
     for (size_t i = 0; i < depths.n; i++) {
-        while (rwkv_session_n_tokens(kept) < depths.v[i]) {
-            uint64_t now = rwkv_session_n_tokens(kept), left = depths.v[i] - now;
-            if (cli_interrupted()) return EXIT_INTERRUPTED;
-            if (feed(b, kept, left < 4096 ? left : 4096, &err) != RWKV_OK) return cli_error(&err);
+        rwkv_session **s = &b->kept[i];
+        if (rwkv_session_new(s, b->model, &err) != RWKV_OK) return cli_error(&err);
+        if (i && rwkv_session_copy(*s, b->kept[i - 1], &err) != RWKV_OK) return cli_error(&err);
+        while ((now = rwkv_session_n_tokens(*s)) < depths.v[i] && !cli_interrupted()) {
+            uint64_t n = depths.v[i] - now < 1024 ? depths.v[i] - now : 1024;
+            if (feed(b, *s, n, &err) != RWKV_OK) return cli_error(&err);
             cli_progress(T("Reading", "读取"), now, depths.v[i] + 1, T("tokens", "词元"));
         }
         cli_progress(NULL, 0, 0, NULL);
-        int code = add_row(b, common, 0, gen, 1, depths.v[i]);
+        if (cli_interrupted()) return EXIT_INTERRUPTED;
+        int code = add_row(b, common, 0, gens.n ? gens.v[0] : 64, 1, depths.v[i]);
         if (code) return code;
-        rwkv_status st = run_rows(b, b->n_rows - 1, &err);
-        if (st != RWKV_OK) return st == RWKV_E_CANCELLED ? EXIT_INTERRUPTED : cli_error(&err);
+        b->rows[b->n_rows - 1].peak_rss = peak_rss();
     }
     return EXIT_OK;
 }
@@ -298,27 +304,23 @@ static int run_tests(bench *b, bench_row *common, double opened) {
     size_t from = b->n_rows;
     uint64_t most = 1;
     for (size_t i = 0; i < batches.n; i++) most = batches.v[i] > most ? batches.v[i] : most;
-    b->sessions = calloc(most + 1, sizeof *b->sessions);
+    b->sessions = calloc(most, sizeof *b->sessions);
     if (!b->sessions) return cli_fail(EXIT_SYSTEM, T("bench: out of memory", "bench：内存不足"));
-    for (; b->n_sessions <= most; b->n_sessions++)
-        if (rwkv_session_new(&b->sessions[b->n_sessions], b->model, &err) != RWKV_OK)
-            return cli_error(&err);
-    if (feed(b, b->sessions[0], 1, &err) != RWKV_OK) return cli_error(&err);
+    if (rwkv_session_new(&b->sessions[b->n_sessions++], b->model, &err) != RWKV_OK ||
+        feed(b, b->sessions[0], 1, &err) != RWKV_OK)
+        return cli_error(&err);
     common->first_token_s = cli_seconds() - opened;
     bench_peaks(b->info.n_threads, &common->limit);
     int code = add_tests(b, common);
+    if (code == EXIT_OK) code = add_depths(b, common);
     if (code) return code;
-    rwkv_status st = b->n_rows > from ? run_rows(b, from, &err) : RWKV_OK;
-    if (st != RWKV_OK) return st == RWKV_E_CANCELLED ? EXIT_INTERRUPTED : cli_error(&err);
-    return run_depths(b, common);
+    for (; b->n_sessions < most; b->n_sessions++)
+        if (rwkv_session_new(&b->sessions[b->n_sessions], b->model, &err) != RWKV_OK)
+            return cli_error(&err);
+    rwkv_status st = run_rows(b, from, &err);
+    return st == RWKV_OK ? EXIT_OK : st == RWKV_E_CANCELLED ? EXIT_INTERRUPTED : cli_error(&err);
 }
 
-static const char *copy(const char *s) {
-    char *c = malloc(strlen(s) + 1);
-    return c ? strcpy(c, s) : "";
-}
-
-/* Rows outlive the model: their strings are copies that live as long as the program. */
 static int run_model(bench *b, const char *path, uint32_t n_threads) {
     model_args args = {.isa = isa, .threads = n_threads, .no_mmap = no_mmap, .force = force};
     double begin = cli_seconds();
@@ -328,19 +330,21 @@ static int run_model(bench *b, const char *path, uint32_t n_threads) {
     count_work(b);
     const rwkv_info *i = &b->info;
     bench_row common = {
-        .path = path,
-        .name = copy(i->name),
-        .version = copy(i->version),
-        .type = copy(i->type),
-        .isa = copy(i->isa),
         .file_bytes = i->file_bytes,
         .n_params = i->n_params,
         .n_threads = i->n_threads,
         .load_s = cli_seconds() - begin,
     };
+    snprintf(common.path, sizeof common.path, "%s", path);
+    snprintf(common.name, sizeof common.name, "%s", i->name);
+    snprintf(common.version, sizeof common.version, "%s", i->version);
+    snprintf(common.type, sizeof common.type, "%s", i->type);
+    snprintf(common.isa, sizeof common.isa, "%s", i->isa);
     code = run_tests(b, &common, begin);
     while (b->n_sessions > 0) rwkv_session_free(b->sessions[--b->n_sessions]);
     free(b->sessions);
+    for (size_t k = 0; k < depths.n; k++) rwkv_session_free(b->kept[k]);
+    memset(b->kept, 0, sizeof b->kept);
     rwkv_model_free(b->model);
     b->model = NULL;
     return code;

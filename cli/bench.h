@@ -26,8 +26,8 @@ int bench_synthesize(const char *shape, const char *type, const char *vocab, uin
                      const char *scratch, const char *out);
 
 /* ---- bench_report.c */
-typedef struct bench_row { /* one test of one model */
-    const char *path, *name, *version, *type, *isa;
+typedef struct bench_row {                                    /* one test of one model */
+    char path[512], name[128], version[8], type[16], isa[16]; /* cut to fit */
     uint64_t file_bytes, n_params;
     uint64_t n_threads, n_prompt, n_gen, n_sessions, n_depth;
     double median_ts, min_ts, max_ts, avg_ts; /* tokens per second, all sessions together */

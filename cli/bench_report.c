@@ -83,7 +83,7 @@ static void print_limits(const bench_row *r) {
 /* Numbers are the same in both; text is quoted as each demands. */
 static void print_value(const bench_row *r, size_t column, bool json) {
     const void *value = (const char *)r + columns[column].at;
-    const char *text;
+    const char *text = value;
     switch (columns[column].kind) {
     case COUNT:
         printf("%llu", (unsigned long long)*(const uint64_t *)value);
@@ -92,7 +92,6 @@ static void print_value(const bench_row *r, size_t column, bool json) {
         printf("%.6g", *(const double *)value);
         return;
     case TEXT:
-        memcpy(&text, value, sizeof text);
         if (json) {
             size_t len;
             char *valid = cli_valid_utf8(text, strlen(text), &len);
