@@ -560,9 +560,7 @@ static rwkv_status claim(rw_checkpoint *c, const rw_rule *rule, int64_t layer, r
                          rwkv_error *err) {
     RW_TRY(look_up(c, rule, layer, w, err));
     if (w->tensor) claimed[w->tensor - c->table->tensors] = 1;
-    bool unused = ((rule->flags & RW_NOT_LAYER0) && layer == 0) ||
-                  ((rule->flags & RW_LAYER0_ONLY) && layer > 0);
-    if (unused) {
+    if ((rule->flags & RW_NOT_LAYER0) && layer == 0) { /* unused */
         w->tensor = NULL;
         return RWKV_OK;
     }

@@ -46,7 +46,7 @@ typedef enum rw_form {
     RW_LOG          /* stored = log(raw): v5's time_first, raw is the bonus u */
 } rw_form;
 
-enum { RW_OPTIONAL = 1, RW_LAYER0_ONLY = 2, RW_NOT_LAYER0 = 4, RW_LOOKUP = 8 /* rows are read, not multiplied */ };
+enum { RW_OPTIONAL = 1, RW_NOT_LAYER0 = 2, RW_LOOKUP = 4 /* rows are read, not multiplied */ };
 
 typedef struct rw_rule {
     const char *name;    /* .pth name, after "blocks.N." in a layer's table */

@@ -119,12 +119,9 @@ static void human(uint64_t bytes, char out[24]) {
     snprintf(out, 24, "%.2f %s", x / (bytes >= 1000000000 ? 1e9 : 1e6), unit);
 }
 
-/* What packing adds to the bytes of the file's own matrices, of which mapped ones are released then. */
 /* Need and availability in one message, with the largest type that would fit. */
 static rwkv_status check_memory(const rw_checkpoint *c, uint32_t n_threads, uint32_t flags, rwkv_error *err) {
-    static const struct {
-        rw_type type;
-    } smaller[] = {{RW_Q8_0}, {RW_Q6_K}, {RW_Q5_1}, {RW_Q5_K}, {RW_Q4_K}};
+    static const rw_type smaller[] = {RW_Q8_0, RW_Q6_K, RW_Q5_1, RW_Q5_K, RW_Q4_K};
     uint64_t have = rw_os_memory_available(), weights = 0, elems = 0;
     for (size_t i = 0; i < c->table->n_tensors; i++) {
         weights += c->table->tensors[i].bytes;
@@ -139,13 +136,12 @@ static rwkv_status check_memory(const rw_checkpoint *c, uint32_t n_threads, uint
     human(weights + rest, need);
     human(have, got);
     for (size_t i = 0; i < sizeof smaller / sizeof *smaller; i++) {
-        const rw_type_info *t = rw_type_get(smaller[i].type);
+        const rw_type_info *t = rw_type_get(smaller[i]);
         uint64_t as = elems / t->block_elems * t->block_bytes;
         if (as >= weights || as + rest > have) continue;
         char size[24];
         human(as + rest, size);
-        snprintf(fit, sizeof fit, "%s would need %s (rwkv quantize %s OUT.gguf %s)", t->name, size, "MODEL",
-                 t->name);
+        snprintf(fit, sizeof fit, "%s would need %s (rwkv quantize MODEL OUT.gguf %s)", t->name, size, t->name);
         break;
     }
     return rw_fail_at(err, RWKV_E_NOMEM, c->table->path, RWKV_NO_OFFSET,
