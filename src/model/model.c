@@ -130,7 +130,7 @@ static rwkv_status check_memory(const rw_checkpoint *c, uint32_t n_threads, uint
     if (!(flags & RWKV_MODEL_EXACT)) weights += rw_packing_growth(c, flags);
     uint64_t state = c->arch->state_len(c) * (uint64_t)c->n_layer;
     uint64_t rest = 4 * (work_floats(c) + n_threads * panel_floats(c) + (RW_LOGIT_ROWS + 1) * (uint64_t)c->dim[RW_V] +
-                         state);
+                         state) + n_acts(c) * sizeof(rw_act);
     if (have == 0 || weights + rest <= have) return RWKV_OK;
     char need[24], got[24], fit[160] = "no type would fit";
     human(weights + rest, need);
