@@ -297,7 +297,7 @@ static void memory_close(store *s) {
 rwkv_status store_open_memory(store **out, const char *where, rwkv_error *err) {
     static const store_backend backend = {memory_close, memory_get,  memory_put,   memory_remove,
                                           memory_touch, memory_list, memory_usage, memory_trim};
-    if (*where) return rw_fail(err, RWKV_E_ARG, "memory: takes nothing after it; found '%s'", where);
+    if (*where) return rw_fail(err, RWKV_E_ARG, "memory:%s: nothing may follow memory:", where);
     memory *m = calloc(1, sizeof *m);
     if (!m || pthread_mutex_init(&m->lock, NULL)) {
         free(m);

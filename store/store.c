@@ -25,6 +25,9 @@ rwkv_status store_open(store **out, const char *url, rwkv_error *err) {
         return rw_fail(err, RWKV_E_UNSUPPORTED,
                        "%s: TLS to Redis is not built in; a tunnel (stunnel) offers it as redis://", schemes[i].scheme);
     }
+    if (!n && strstr(url, "://")) {
+        return rw_fail(err, RWKV_E_ARG, "unknown store %s; expected memory:, sqlite:PATH, redis://HOST or unix:PATH", url);
+    }
     RW_TRY(schemes[i].open(&s, schemes[i].whole ? url : url + n, err));
 
     /* without what stands between the scheme's "//" and the last '@': the password */
