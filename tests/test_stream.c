@@ -275,7 +275,7 @@ static void test_limits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text),      cmocka_unit_test(test_stops),
+        cmocka_unit_test(test_text),      cmocka_unit_test(test_stops), cmocka_unit_test(test_matched),
         cmocka_unit_test(test_hold_back), cmocka_unit_test(test_any_cutting),
         cmocka_unit_test(test_long_push), cmocka_unit_test(test_limits),
     };
