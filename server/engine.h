@@ -81,7 +81,8 @@ typedef struct job_event {
     uint64_t n_prompt;         /* tokens of the prompt (with a session: of its whole past and the new ones) */
     uint64_t n_cached;         /* of them not read again, because a snapshot or the session had them */
     uint64_t n_read;           /* of them read so far */
-    uint64_t n_generated;
+    uint64_t n_generated;        /* tokens chosen, with those of the stop string and the end token */
+    uint64_t n_visible;          /* of them those with text that is shown or held back; JOB_DONE: shown */
     double seconds_queued, seconds_prompt, seconds_answer;
     const rwkv_session *session; /* JOB_DONE: the state after the visible answer, for return_state and embeddings; valid
                                     during the call; NULL if it failed early */
