@@ -37,7 +37,7 @@ typedef struct answer {
     uint32_t n_choices, n_submitted, n_done;
     int status; /* of a failure */
     const char *code, *param;
-    char message[512];
+    char message[sizeof ((rwkv_error *)0)->message];
     char *head; /* what every chunk begins with */
     char *session;
     char **echoes; /* [n_prompts] texts that are sent first, or NULL */
@@ -86,21 +86,21 @@ static void on_gone(void *user) {
 static bool put_entry(rw_buf *b, const rwkv_tokenizer *t, const token_choice *c) {
     size_t n;
     const char *bytes = rwkv_token_bytes(t, c->token, &n);
-    bool ok = text_puts(b, "{\"token\":") && text_json(b, bytes, n) &&
-              text_printf(b, ",\"logprob\":%.6g,\"bytes\":[", (double)c->logprob);
+    bool ok = buf_puts(b, "{\"token\":") && buf_json(b, bytes, n) &&
+              buf_printf(b, ",\"logprob\":%.6g,\"bytes\":[", (double)c->logprob);
     for (size_t i = 0; i < n && ok; i++)
-        ok = text_printf(b, "%s%u", i ? "," : "", (unsigned)(unsigned char)bytes[i]);
-    return ok && text_puts(b, "]");
+        ok = buf_printf(b, "%s%u", i ? "," : "", (unsigned)(unsigned char)bytes[i]);
+    return ok && buf_puts(b, "]");
 }
 
 static bool put_chat_logprob(choice *c, const job_token *t) {
     const rwkv_tokenizer *tok = c->answer->r->server->tokenizer;
     rw_buf *b = &c->logprobs;
-    bool ok = (!b->len || text_puts(b, ",")) && put_entry(b, tok, &t->chosen) &&
-              text_puts(b, ",\"top_logprobs\":[");
+    bool ok = (!b->len || buf_puts(b, ",")) && put_entry(b, tok, &t->chosen) &&
+              buf_puts(b, ",\"top_logprobs\":[");
     for (size_t i = 0; i < t->n_top && ok; i++)
-        ok = (!i || text_puts(b, ",")) && put_entry(b, tok, &t->top[i]) && text_puts(b, "}");
-    return ok && text_puts(b, "]}");
+        ok = (!i || buf_puts(b, ",")) && put_entry(b, tok, &t->top[i]) && buf_puts(b, "}");
+    return ok && buf_puts(b, "]}");
 }
 
 /* Completions keep four lists side by side. */
@@ -109,18 +109,18 @@ static bool put_text_logprob(choice *c, const job_token *t) {
     const char *comma = c->logprobs.len ? "," : "";
     size_t n;
     const char *bytes = rwkv_token_bytes(tok, t->chosen.token, &n);
-    bool ok = text_puts(&c->logprobs, comma) && text_json(&c->logprobs, bytes, n) &&
-              text_printf(&c->lists[0], "%s%.6g", comma, (double)t->chosen.logprob) &&
-              text_printf(&c->lists[1], "%s{", comma) &&
-              text_printf(&c->lists[2], "%s%zu", comma, c->offset);
+    bool ok = buf_puts(&c->logprobs, comma) && buf_json(&c->logprobs, bytes, n) &&
+              buf_printf(&c->lists[0], "%s%.6g", comma, (double)t->chosen.logprob) &&
+              buf_printf(&c->lists[1], "%s{", comma) &&
+              buf_printf(&c->lists[2], "%s%zu", comma, c->offset);
     c->offset += n;
     for (size_t i = 0; i < t->n_top && ok; i++) {
         size_t len;
         const char *top = rwkv_token_bytes(tok, t->top[i].token, &len);
-        ok = (!i || text_puts(&c->lists[1], ",")) && text_json(&c->lists[1], top, len) &&
-             text_printf(&c->lists[1], ":%.6g", (double)t->top[i].logprob);
+        ok = (!i || buf_puts(&c->lists[1], ",")) && buf_json(&c->lists[1], top, len) &&
+             buf_printf(&c->lists[1], ":%.6g", (double)t->top[i].logprob);
     }
-    return ok && text_puts(&c->lists[1], "}");
+    return ok && buf_puts(&c->lists[1], "}");
 }
 
 static bool put_buf(rw_buf *to, const rw_buf *from) {
@@ -128,19 +128,19 @@ static bool put_buf(rw_buf *to, const rw_buf *from) {
 }
 
 static bool put_string(rw_buf *b, const rw_buf *text) {
-    return text_json(b, text->len ? (const char *)text->data : "", text->len);
+    return buf_json(b, text->len ? (const char *)text->data : "", text->len);
 }
 
 static bool put_logprobs(rw_buf *b, const choice *c) {
-    if (!c->answer->logprobs) return text_puts(b, ",\"logprobs\":null");
+    if (!c->answer->logprobs) return buf_puts(b, ",\"logprobs\":null");
     if (c->answer->chat) {
-        return text_puts(b, ",\"logprobs\":{\"content\":[") && put_buf(b, &c->logprobs) &&
-               text_puts(b, "],\"refusal\":null}");
+        return buf_puts(b, ",\"logprobs\":{\"content\":[") && put_buf(b, &c->logprobs) &&
+               buf_puts(b, "],\"refusal\":null}");
     }
-    return text_puts(b, ",\"logprobs\":{\"tokens\":[") && put_buf(b, &c->logprobs) &&
-           text_puts(b, "],\"token_logprobs\":[") && put_buf(b, &c->lists[0]) &&
-           text_puts(b, "],\"top_logprobs\":[") && put_buf(b, &c->lists[1]) &&
-           text_puts(b, "],\"text_offset\":[") && put_buf(b, &c->lists[2]) && text_puts(b, "]}");
+    return buf_puts(b, ",\"logprobs\":{\"tokens\":[") && put_buf(b, &c->logprobs) &&
+           buf_puts(b, "],\"token_logprobs\":[") && put_buf(b, &c->lists[0]) &&
+           buf_puts(b, "],\"top_logprobs\":[") && put_buf(b, &c->lists[1]) &&
+           buf_puts(b, "],\"text_offset\":[") && put_buf(b, &c->lists[2]) && buf_puts(b, "]}");
 }
 
 static void clear_logprobs(choice *c) {
@@ -165,7 +165,7 @@ static bool put_usage(rw_buf *b, const answer *a) {
     r->n_prompt = read;
     r->n_cached = cached;
     r->n_generated = generated;
-    return text_printf(b,
+    return buf_printf(b,
                        "{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"total_tokens\":%llu,"
                        "\"prompt_tokens_details\":{\"cached_tokens\":%llu}}",
                        (unsigned long long)read, (unsigned long long)generated,
@@ -178,10 +178,10 @@ static char *make_head(const answer *a, const char *object) {
     rw_buf b = {0};
     char *head = NULL;
     const char *id = strncmp(a->r->id, "req_", 4) == 0 ? a->r->id + 4 : a->r->id;
-    bool ok = text_printf(&b, "{\"id\":\"%s-%s\",\"object\":\"%s\",\"created\":%lld,\"model\":",
+    bool ok = buf_printf(&b, "{\"id\":\"%s-%s\",\"object\":\"%s\",\"created\":%lld,\"model\":",
                           a->chat ? "chatcmpl" : "cmpl", id, object, (long long)time(NULL)) &&
-              text_json(&b, s->model_name, strlen(s->model_name)) &&
-              text_printf(&b, ",\"system_fingerprint\":\"%s\"", s->fingerprint);
+              buf_json(&b, s->model_name, strlen(s->model_name)) &&
+              buf_printf(&b, ",\"system_fingerprint\":\"%s\"", s->fingerprint);
     if (ok) head = strndup((const char *)b.data, b.len);
     rw_buf_free(&b);
     return head;
@@ -195,39 +195,39 @@ static void send_chunk(answer *a, const rw_buf *b, bool ok) {
 }
 
 static bool begin_chunk(rw_buf *b, const answer *a) {
-    return text_puts(b, "data: ") && text_puts(b, a->head) && text_puts(b, ",\"choices\":[");
+    return buf_puts(b, "data: ") && buf_puts(b, a->head) && buf_puts(b, ",\"choices\":[");
 }
 
 static bool end_chunk(rw_buf *b, const answer *a) {
-    return text_puts(b, a->include_usage ? "],\"usage\":null}\n\n" : "]}\n\n");
+    return buf_puts(b, a->include_usage ? "],\"usage\":null}\n\n" : "]}\n\n");
 }
 
 /* A chunk of one choice with the given delta (chat) or text. finish NULL: more follows. */
 static void send_choice(choice *c, const char *role, const char *finish) {
     answer *a = c->answer;
     rw_buf b = {0};
-    bool ok = begin_chunk(&b, a) && text_printf(&b, "{\"index\":%u,", c->index);
+    bool ok = begin_chunk(&b, a) && buf_printf(&b, "{\"index\":%u,", c->index);
     if (!a->chat) {
-        ok = ok && text_puts(&b, "\"text\":") && put_string(&b, &c->text);
+        ok = ok && buf_puts(&b, "\"text\":") && put_string(&b, &c->text);
     } else {
         const char *comma = "";
-        ok = ok && text_puts(&b, "\"delta\":{");
+        ok = ok && buf_puts(&b, "\"delta\":{");
         if (role) {
-            ok = ok && text_printf(&b, "\"role\":\"%s\",\"content\":\"\"", role);
+            ok = ok && buf_printf(&b, "\"role\":\"%s\",\"content\":\"\"", role);
         }
         if (c->thought.len) {
-            ok = ok && text_puts(&b, "\"reasoning_content\":") && put_string(&b, &c->thought);
+            ok = ok && buf_puts(&b, "\"reasoning_content\":") && put_string(&b, &c->thought);
             comma = ",";
         }
         bool empty = !role && !finish && !c->thought.len && c->logprobs.len;
         if (c->text.len || empty) {
-            ok = ok && text_printf(&b, "%s\"content\":", comma) && put_string(&b, &c->text);
+            ok = ok && buf_printf(&b, "%s\"content\":", comma) && put_string(&b, &c->text);
         }
-        ok = ok && text_puts(&b, "}");
+        ok = ok && buf_puts(&b, "}");
     }
-    ok = ok && (c->logprobs.len ? put_logprobs(&b, c) : text_puts(&b, ",\"logprobs\":null"));
-    ok = ok && (finish ? text_printf(&b, ",\"finish_reason\":\"%s\"}", finish)
-                       : text_puts(&b, ",\"finish_reason\":null}"));
+    ok = ok && (c->logprobs.len ? put_logprobs(&b, c) : buf_puts(&b, ",\"logprobs\":null"));
+    ok = ok && (finish ? buf_printf(&b, ",\"finish_reason\":\"%s\"}", finish)
+                       : buf_puts(&b, ",\"finish_reason\":null}"));
     send_chunk(a, &b, ok && end_chunk(&b, a));
     rw_buf_free(&b);
     rw_buf_free(&c->text);
@@ -244,7 +244,7 @@ static void begin_stream(answer *a) {
     for (uint32_t i = 0; i < a->n_choices && a->n_echoes; i++) {
         choice *c = &a->choices[i];
         const char *text = a->echoes[c->prompt];
-        a->no_memory |= !text_puts(&c->text, text);
+        a->no_memory |= !buf_puts(&c->text, text);
         send_choice(c, NULL, NULL);
     }
 }
@@ -265,14 +265,14 @@ static void end_stream(answer *a) {
     rw_buf b = {0};
     bool ok = true;
     if (a->failed) {
-        ok = text_puts(&b, "data: ") &&
-             text_error(&b, a->status, a->param, a->code, a->message) && text_puts(&b, "\n\n");
+        ok = buf_puts(&b, "data: ") &&
+             buf_error(&b, a->status, a->param, a->code, a->message) && buf_puts(&b, "\n\n");
     } else {
         if (a->include_usage) {
-            ok = begin_chunk(&b, a) && text_puts(&b, "],\"usage\":") && put_usage(&b, a) &&
-                 text_puts(&b, "}\n\n");
+            ok = begin_chunk(&b, a) && buf_puts(&b, "],\"usage\":") && put_usage(&b, a) &&
+                 buf_puts(&b, "}\n\n");
         }
-        ok = ok && text_puts(&b, "data: [DONE]\n\n");
+        ok = ok && buf_puts(&b, "data: [DONE]\n\n");
     }
     if (!a->include_usage) {
         rw_buf unused = {0};
@@ -288,42 +288,42 @@ static void end_stream(answer *a) {
 
 static bool put_choice(rw_buf *b, const choice *c) {
     const answer *a = c->answer;
-    bool ok = text_printf(b, "%s{\"index\":%u,", c->index ? "," : "", c->index);
+    bool ok = buf_printf(b, "%s{\"index\":%u,", c->index ? "," : "", c->index);
     if (!a->chat) {
         const char *echo = a->n_echoes ? a->echoes[c->prompt] : NULL;
         rw_buf all = {0};
-        ok = ok && (!echo || text_puts(&all, echo)) && put_buf(&all, &c->text) &&
-             text_puts(b, "\"text\":") && put_string(b, &all);
+        ok = ok && (!echo || buf_puts(&all, echo)) && put_buf(&all, &c->text) &&
+             buf_puts(b, "\"text\":") && put_string(b, &all);
         rw_buf_free(&all);
     } else {
-        ok = ok && text_puts(b, "\"message\":{\"role\":\"assistant\",\"content\":") &&
+        ok = ok && buf_puts(b, "\"message\":{\"role\":\"assistant\",\"content\":") &&
              put_string(b, &c->text);
         if (c->thought.len) {
-            ok = ok && text_puts(b, ",\"reasoning_content\":") && put_string(b, &c->thought);
+            ok = ok && buf_puts(b, ",\"reasoning_content\":") && put_string(b, &c->thought);
         }
-        ok = ok && text_puts(b, ",\"refusal\":null}");
+        ok = ok && buf_puts(b, ",\"refusal\":null}");
     }
-    return ok && put_logprobs(b, c) && text_printf(b, ",\"finish_reason\":\"%s\"}", finish_name(c));
+    return ok && put_logprobs(b, c) && buf_printf(b, ",\"finish_reason\":\"%s\"}", finish_name(c));
 }
 
 /* On a worker. */
 static void send_reply(request *r) {
     answer *a = r->user;
     rw_buf b = {0};
-    bool ok = text_puts(&b, a->head) && text_puts(&b, ",\"choices\":[");
+    bool ok = buf_puts(&b, a->head) && buf_puts(&b, ",\"choices\":[");
     for (uint32_t i = 0; i < a->n_choices && ok; i++) ok = put_choice(&b, &a->choices[i]);
-    ok = ok && text_puts(&b, "],\"usage\":") && put_usage(&b, a);
+    ok = ok && buf_puts(&b, "],\"usage\":") && put_usage(&b, a);
     if (a->session) {
-        ok = ok && text_puts(&b, ",\"session\":") && text_json(&b, a->session, strlen(a->session));
+        ok = ok && buf_puts(&b, ",\"session\":") && buf_json(&b, a->session, strlen(a->session));
     }
     if (a->state) {
         size_t n = 0;
-        char *state = text_base64(a->state, a->n_state, &n);
-        ok = ok && state && text_puts(&b, ",\"state\":\"") && rw_buf_add(&b, state, n) &&
-             text_puts(&b, "\"");
+        char *state = buf_base64(a->state, a->n_state, &n);
+        ok = ok && state && buf_puts(&b, ",\"state\":\"") && rw_buf_add(&b, state, n) &&
+             buf_puts(&b, "\"");
         free(state);
     }
-    reply_buf(r, 200, "application/json", &b, ok && text_puts(&b, "}\n") && !a->no_memory);
+    reply_buf(r, 200, "application/json", &b, ok && buf_puts(&b, "}\n") && !a->no_memory);
 }
 
 static void send_failure(answer *a) {
@@ -395,12 +395,12 @@ static void on_token(choice *c, const job_event *e) {
         histogram_add(&m->first_token, 1e-9 * (double)(now - a->r->begun));
     }
     c->last_token = now;
+    if (a->stream && !a->cancelled) begin_stream(a);
     bool ok = !a->logprobs || (a->chat ? put_chat_logprob(c, &e->token)
                                        : put_text_logprob(c, &e->token));
     if (!ok) a->no_memory = true;
     take_text(c, e);
     if (!a->stream || a->cancelled) return;
-    begin_stream(a);
     if (c->text.len || c->thought.len || c->logprobs.len) send_choice(c, NULL, NULL);
 }
 
@@ -429,11 +429,11 @@ static void on_done(choice *c, const job_event *e) {
         return;
     }
     if (e->finish == JOB_CANCELLED || a->cancelled) return;
+    if (a->stream) begin_stream(a);
     take_text(c, e);
     if (!split_finish(&c->split, &c->thought)) a->no_memory = true;
     if (a->return_state && e->session) keep_state(a, e->session);
     if (!a->stream) return;
-    begin_stream(a);
     if (c->text.len || c->thought.len || c->logprobs.len) send_choice(c, NULL, NULL);
     send_choice(c, NULL, finish_name(c));
 }
@@ -582,8 +582,16 @@ reading *reading_new(request *r) {
     w->r = r;
     r->user = w;
     r->free_user = reading_free;
-    request_hold(r); /* the job's */
+    reading_again(w);
     return w;
+}
+
+void reading_again(reading *w) {
+    pthread_mutex_lock(&w->lock);
+    w->over = false;
+    w->job = NULL;
+    pthread_mutex_unlock(&w->lock);
+    request_hold(w->r);
 }
 
 static void run_then(request *r) {

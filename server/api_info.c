@@ -87,12 +87,12 @@ static uint64_t resident_bytes(void) {
 }
 
 static bool put_number(rw_buf *b, const char *name, const char *type, const char *help, double v) {
-    return text_printf(b, "# HELP rwkv_%s %s\n# TYPE rwkv_%s %s\nrwkv_%s %.15g\n", name, help, name,
+    return buf_printf(b, "# HELP rwkv_%s %s\n# TYPE rwkv_%s %s\nrwkv_%s %.15g\n", name, help, name,
                        type, name, v);
 }
 
 static bool put_requests(rw_buf *b, const server *s) {
-    bool ok = text_puts(b, "# HELP rwkv_http_requests_total Requests by route and status class\n"
+    bool ok = buf_puts(b, "# HELP rwkv_http_requests_total Requests by route and status class\n"
                            "# TYPE rwkv_http_requests_total counter\n");
     for (size_t i = 0; i < METRICS_ROUTES; i++) {
         const route *t = i + 1 < METRICS_ROUTES ? &server_routes[i] : NULL;
@@ -101,7 +101,7 @@ static bool put_requests(rw_buf *b, const server *s) {
         for (size_t k = 0; k < METRICS_CLASSES && ok; k++) {
             uint64_t n = atomic_load(&s->metrics.requests[i][k]);
             if (!n) continue;
-            ok = text_printf(b, "rwkv_http_requests_total{route=\"%s %s\",status=\"%zuxx\"} %llu\n",
+            ok = buf_printf(b, "rwkv_http_requests_total{route=\"%s %s\",status=\"%zuxx\"} %llu\n",
                              t ? t->method : "-", t ? t->path : "-", k, (unsigned long long)n);
         }
     }
@@ -152,9 +152,9 @@ void api_metrics(request *r) {
     bool ok = true;
     for (size_t i = 0; i < sizeof rows / sizeof *rows && ok; i++)
         ok = put_number(&b, rows[i].name, rows[i].type, rows[i].help, rows[i].value);
-    ok = ok && text_puts(&b, "# HELP rwkv_jobs_total Jobs ended\n# TYPE rwkv_jobs_total counter\n");
+    ok = ok && buf_puts(&b, "# HELP rwkv_jobs_total Jobs ended\n# TYPE rwkv_jobs_total counter\n");
     for (size_t i = 0; i < 5 && ok; i++)
-        ok = text_printf(&b, "rwkv_jobs_total{finish=\"%s\"} %llu\n", ends[i],
+        ok = buf_printf(&b, "rwkv_jobs_total{finish=\"%s\"} %llu\n", ends[i],
                          (unsigned long long)st.jobs_done[i]);
     metrics *m = &s->metrics;
     ok = ok && put_requests(&b, s) &&

@@ -86,7 +86,7 @@ bool states_find(request *r, const char *value, size_t len, void **data, size_t 
             return false;
         }
     } else {
-        *data = text_from_base64(value, len, n);
+        *data = buf_from_base64(value, len, n);
         if (!*data) {
             reply_error(r, 400, "state", "bad_state", "state: this is no base64");
             return false;

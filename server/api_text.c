@@ -19,16 +19,16 @@ void api_tokenize(request *r) {
     } else if (param_bool(r, o, "with_pieces", &pieces) &&
                prompt_from_text(r, "content", json_string_value(v), json_string_length(v), false,
                                 false, &p)) {
-        bool ok = text_puts(&b, "{\"tokens\":[");
+        bool ok = buf_puts(&b, "{\"tokens\":[");
         for (size_t i = 0; i < p.n && ok; i++) {
             size_t n;
             const char *bytes = rwkv_token_bytes(r->server->tokenizer, p.tokens[i], &n);
             const char *comma = i ? "," : "";
-            ok = pieces ? text_printf(&b, "%s{\"id\":%d,\"piece\":", comma, p.tokens[i]) &&
-                              text_json(&b, bytes, n) && text_puts(&b, "}")
-                        : text_printf(&b, "%s%d", comma, p.tokens[i]);
+            ok = pieces ? buf_printf(&b, "%s{\"id\":%d,\"piece\":", comma, p.tokens[i]) &&
+                              buf_json(&b, bytes, n) && buf_puts(&b, "}")
+                        : buf_printf(&b, "%s%d", comma, p.tokens[i]);
         }
-        ok = ok && text_printf(&b, "],\"count\":%zu}\n", p.n);
+        ok = ok && buf_printf(&b, "],\"count\":%zu}\n", p.n);
         reply_buf(r, 200, "application/json", &b, ok);
     }
     prompt_free(&p);
@@ -45,8 +45,8 @@ void api_detokenize(request *r) {
     if (!json_is_array(v)) {
         param_wrong(r, "tokens", v, "a list of token ids");
     } else if (prompt_from_ids(r, "tokens", v, true, &p)) {
-        bool ok = text_puts(&b, "{\"content\":") && text_json(&b, p.text, p.n_text) &&
-                  text_puts(&b, "}\n");
+        bool ok = buf_puts(&b, "{\"content\":") && buf_json(&b, p.text, p.n_text) &&
+                  buf_puts(&b, "}\n");
         reply_buf(r, 200, "application/json", &b, ok);
     }
     prompt_free(&p);
@@ -62,8 +62,8 @@ void api_apply_template(request *r) {
     ask *a = o ? calloc(1, sizeof *a) : NULL;
     if (a && ask_read(r, o, true, a) && messages_read(r, param_get(o, "messages"), &m) &&
         prompt_from_messages(r, &m, a->think, false, true, &p)) {
-        bool ok = text_puts(&b, "{\"prompt\":") && text_json(&b, p.text, p.n_text) &&
-                  text_printf(&b, ",\"template\":\"%s\"}\n", rwkv_template_name(r->server->template));
+        bool ok = buf_puts(&b, "{\"prompt\":") && buf_json(&b, p.text, p.n_text) &&
+                  buf_printf(&b, ",\"template\":\"%s\"}\n", rwkv_template_name(r->server->template));
         reply_buf(r, 200, "application/json", &b, ok);
     } else if (o && !a) {
         reply_error(r, 503, NULL, "out_of_memory", "out of memory");

@@ -145,6 +145,9 @@ store_result session_fork(engine *e, const char *tenant, const char *name, const
  * no snapshot has them, read again; on_event as for a job. */
 submit_result session_rewind(engine *e, const char *tenant, const char *name, uint64_t n_turns, job_event_fn on_event,
                              void *user, rwkv_error *err);
+/* Replaces the note of that generation; the generation grows. */
+store_result session_set_note(engine *e, const char *tenant, const char *name, uint64_t generation, const void *note,
+                              size_t n_note, rwkv_error *err);
 store_result session_rename(engine *e, const char *tenant, const char *name, const char *to, rwkv_error *err);
 store_result session_delete(engine *e, const char *tenant, const char *name, rwkv_error *err);
 /* As a portable state file (rwkv_session_save; the tokens travel in its note), and back. *data: rwkv_free... free() */

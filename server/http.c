@@ -395,10 +395,10 @@ static void log_request(const http *h, const request *r, int status, double seco
     struct timespec now;
     if (!h->options.log) return;
     clock_gettime(CLOCK_REALTIME, &now);
-    bool ok = text_printf(&b, "{\"time\":%.3f,\"request_id\":\"%s\",\"route\":\"%s %s\",",
+    bool ok = buf_printf(&b, "{\"time\":%.3f,\"request_id\":\"%s\",\"route\":\"%s %s\",",
                           (double)now.tv_sec + 1e-9 * (double)now.tv_nsec, r->id,
                           r->route ? r->route->method : "-", r->route ? r->route->path : "-");
-    ok = ok && text_printf(&b,
+    ok = ok && buf_printf(&b,
                            "\"status\":%d,\"ms\":%.1f,\"prompt_tokens\":%llu,\"cached_tokens\":%llu,"
                            "\"completion_tokens\":%llu}\n",
                            status, 1e3 * seconds, (unsigned long long)r->n_prompt,

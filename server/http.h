@@ -121,7 +121,7 @@ void reply_header(request *r, const char *name, const char *value);
 /* {"error":{message,type,param,code}}; the type follows from the status. */
 void reply_error(request *r, int status, const char *param, const char *code, const char *fmt, ...)
     RW_PRINTF(5, 6);
-bool text_error(rw_buf *b, int status, const char *param, const char *code, const char *message);
+bool buf_error(rw_buf *b, int status, const char *param, const char *code, const char *message);
 
 /* text/event-stream. After begin reply must not be called. write returns false when the client is
  * gone or does not read. */

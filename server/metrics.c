@@ -15,13 +15,13 @@ void histogram_add(histogram *h, double seconds) {
 
 bool histogram_write(const histogram *h, const char *name, const char *help, rw_buf *b) {
     uint64_t n = 0;
-    bool ok = text_printf(b, "# HELP %s %s\n# TYPE %s histogram\n", name, help, name);
+    bool ok = buf_printf(b, "# HELP %s %s\n# TYPE %s histogram\n", name, help, name);
     for (size_t i = 0; i < METRICS_BUCKETS && ok; i++) {
         n += atomic_load_explicit(&h->counts[i], memory_order_relaxed);
-        ok = text_printf(b, "%s_bucket{le=\"%g\"} %llu\n", name, bounds[i], (unsigned long long)n);
+        ok = buf_printf(b, "%s_bucket{le=\"%g\"} %llu\n", name, bounds[i], (unsigned long long)n);
     }
     n += atomic_load_explicit(&h->counts[METRICS_BUCKETS], memory_order_relaxed);
     double sum = 1e-9 * (double)atomic_load_explicit(&h->nanoseconds, memory_order_relaxed);
-    return ok && text_printf(b, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum %.6f\n%s_count %llu\n", name,
+    return ok && buf_printf(b, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum %.6f\n%s_count %llu\n", name,
                              (unsigned long long)n, name, sum, name, (unsigned long long)n);
 }

@@ -130,13 +130,13 @@ static const char *error_type(int status) {
     return status >= 500 ? "server_error" : "invalid_request_error";
 }
 
-bool text_error(rw_buf *b, int status, const char *param, const char *code, const char *message) {
-    bool ok = text_puts(b, "{\"error\":{\"message\":") && text_json(b, message, strlen(message)) &&
-              text_printf(b, ",\"type\":\"%s\",\"param\":", error_type(status));
-    ok = ok && (param ? text_json(b, param, strlen(param)) : text_puts(b, "null"));
-    ok = ok && text_puts(b, ",\"code\":");
-    ok = ok && (code ? text_json(b, code, strlen(code)) : text_puts(b, "null"));
-    return ok && text_puts(b, "}}");
+bool buf_error(rw_buf *b, int status, const char *param, const char *code, const char *message) {
+    bool ok = buf_puts(b, "{\"error\":{\"message\":") && buf_json(b, message, strlen(message)) &&
+              buf_printf(b, ",\"type\":\"%s\",\"param\":", error_type(status));
+    ok = ok && (param ? buf_json(b, param, strlen(param)) : buf_puts(b, "null"));
+    ok = ok && buf_puts(b, ",\"code\":");
+    ok = ok && (code ? buf_json(b, code, strlen(code)) : buf_puts(b, "null"));
+    return ok && buf_puts(b, "}}");
 }
 
 void reply_error(request *r, int status, const char *param, const char *code, const char *fmt,
@@ -147,7 +147,7 @@ void reply_error(request *r, int status, const char *param, const char *code, co
     va_start(args, fmt);
     vsnprintf(message, sizeof message, fmt, args);
     va_end(args);
-    bool ok = text_error(&b, status, param, code, message) && text_puts(&b, "\n");
+    bool ok = buf_error(&b, status, param, code, message) && buf_puts(&b, "\n");
     reply_buf(r, status, "application/json", &b, ok);
 }
 

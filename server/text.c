@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool text_puts(rw_buf *b, const char *s) {
+bool buf_puts(rw_buf *b, const char *s) {
     return rw_buf_add(b, s, strlen(s));
 }
 
-bool text_printf(rw_buf *b, const char *fmt, ...) {
+bool buf_printf(rw_buf *b, const char *fmt, ...) {
     char small[512];
     va_list args;
     va_start(args, fmt);
@@ -30,12 +30,12 @@ static bool put_escape(rw_buf *b, unsigned char c) {
     const char *known = c ? strchr(from, c) : NULL;
     char out[8] = {'\\', known ? to[known - from] : 'u', 0};
     if (!known) snprintf(out + 2, 5, "%04x", c);
-    return text_puts(b, out);
+    return buf_puts(b, out);
 }
 
-bool text_json(rw_buf *b, const char *s, size_t n) {
+bool buf_json(rw_buf *b, const char *s, size_t n) {
     size_t plain = 0, i = 0; /* s[plain..i) needs no escape */
-    bool ok = text_puts(b, "\"");
+    bool ok = buf_puts(b, "\"");
     while (i < n && ok) {
         uint32_t cp = 0;
         int len = rw_utf8_next(s + i, n - i, &cp);
@@ -44,16 +44,16 @@ bool text_json(rw_buf *b, const char *s, size_t n) {
             continue;
         }
         ok = rw_buf_add(b, s + plain, i - plain);
-        ok = ok && (len > 0 ? put_escape(b, (unsigned char)cp) : text_puts(b, "\xEF\xBF\xBD"));
+        ok = ok && (len > 0 ? put_escape(b, (unsigned char)cp) : buf_puts(b, "\xEF\xBF\xBD"));
         i += len > 0 ? (size_t)len : 1;
         plain = i;
     }
-    return ok && rw_buf_add(b, s + plain, i - plain) && text_puts(b, "\"");
+    return ok && rw_buf_add(b, s + plain, i - plain) && buf_puts(b, "\"");
 }
 
-bool text_hex(rw_buf *b, const uint8_t *data, size_t n) {
+bool buf_hex(rw_buf *b, const uint8_t *data, size_t n) {
     bool ok = true;
-    for (size_t i = 0; i < n && ok; i++) ok = text_printf(b, "%02x", data[i]);
+    for (size_t i = 0; i < n && ok; i++) ok = buf_printf(b, "%02x", data[i]);
     return ok;
 }
 
@@ -61,7 +61,7 @@ bool text_hex(rw_buf *b, const uint8_t *data, size_t n) {
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-char *text_base64(const void *data, size_t n, size_t *len) {
+char *buf_base64(const void *data, size_t n, size_t *len) {
     const uint8_t *p = data;
     char *out = n < SIZE_MAX / 2 ? malloc((n + 2) / 3 * 4 + 1) : NULL, *o = out;
     if (!out) return NULL;
@@ -86,7 +86,7 @@ static int digit(char c) {
     return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
 }
 
-void *text_from_base64(const char *s, size_t len, size_t *n) {
+void *buf_from_base64(const char *s, size_t len, size_t *n) {
     while (len && s[len - 1] == '=') len--;
     if (len % 4 == 1) return NULL;
     uint8_t *out = malloc(len / 4 * 3 + 3), *o = out;

@@ -6,15 +6,15 @@
 
 #include "base/base.h"
 
-bool text_puts(rw_buf *b, const char *s);
-bool text_printf(rw_buf *b, const char *fmt, ...) RW_PRINTF(2, 3);
+bool buf_puts(rw_buf *b, const char *s);
+bool buf_printf(rw_buf *b, const char *fmt, ...) RW_PRINTF(2, 3);
 /* As a JSON string with quotes. Bytes that are no UTF-8 become U+FFFD. */
-bool text_json(rw_buf *b, const char *s, size_t n);
-bool text_hex(rw_buf *b, const uint8_t *data, size_t n);
+bool buf_json(rw_buf *b, const char *s, size_t n);
+bool buf_hex(rw_buf *b, const uint8_t *data, size_t n);
 
 /* base64 with padding; malloc'd text, NUL-terminated. */
-char *text_base64(const void *data, size_t n, size_t *len);
+char *buf_base64(const void *data, size_t n, size_t *len);
 /* Standard or URL alphabet, padding optional, no blanks; malloc'd bytes, NULL if it is none. */
-void *text_from_base64(const char *s, size_t len, size_t *n);
+void *buf_from_base64(const char *s, size_t len, size_t *n);
 
 #endif
