@@ -342,8 +342,14 @@ static void conclude(answer *a) {
 
 /* ------------------------------------------------------------------ events */
 
-int failure_status(job_finish finish, bool conflict, const rwkv_error *err, const char **code,
-                   const char **message) {
+/* A job's end that is no answer, as a reply's status, code and message. */
+typedef struct failure {
+    int status;
+    const char *code, *message;
+} failure;
+
+static failure failure_of(job_finish finish, bool conflict, store_result session,
+                          const rwkv_error *err) {
     static const struct {
         rwkv_status status;
         int http;
@@ -353,29 +359,27 @@ int failure_status(job_finish finish, bool conflict, const rwkv_error *err, cons
         {RWKV_E_STATE, 400, "bad_state"},     {RWKV_E_ARG, 400, "invalid_value"},
         {RWKV_E_FORMAT, 400, "bad_state"},    {RWKV_E_NUMERIC, 500, "numeric_error"},
     };
-    *message = err && err->message[0] ? err->message : "the answer failed";
+    const char *message = err && err->message[0] ? err->message : "the answer failed";
     if (finish == JOB_STOPPED) {
-        *code = "server_stopping";
-        *message = "the server is being stopped";
-        return 503;
+        return (failure){503, "server_stopping", "the server is being stopped"};
     }
-    *code = "conflict";
-    if (conflict) return 409;
+    if (conflict) return (failure){409, "conflict", message};
+    if (session == STORE_NONE) return (failure){404, "session_not_found", message};
+    if (session == STORE_FULL) return (failure){507, "store_full", message};
+    if (session == STORE_FAILED) return (failure){503, "store_failed", message};
     for (size_t i = 0; err && i < sizeof rows / sizeof *rows; i++) {
-        if (rows[i].status != err->code) continue;
-        *code = rows[i].code;
-        return rows[i].http;
+        if (rows[i].status == err->code) return (failure){rows[i].http, rows[i].code, message};
     }
-    *code = "internal_error";
-    return 500;
+    return (failure){500, "internal_error", message};
 }
 
 static void note_failure(answer *a, const job_event *e) {
-    const char *message;
     if (a->failed) return;
-    a->status = failure_status(e->finish, e->conflict, e->error, &a->code, &message);
-    a->param = a->status == 400 ? "state" : a->status == 409 ? "session" : NULL;
-    snprintf(a->message, sizeof a->message, "%s", message);
+    failure f = failure_of(e->finish, e->conflict, e->session_result, e->error);
+    a->status = f.status;
+    a->code = f.code;
+    a->param = f.status == 400 ? "state" : f.status == 404 || f.status == 409 ? "session" : NULL;
+    snprintf(a->message, sizeof a->message, "%s", f.message);
     a->failed = true;
 }
 
@@ -606,6 +610,7 @@ void reading_event(void *user, const job_event *e) {
     w->over = true;
     w->finish = e->finish;
     w->conflict = e->conflict;
+    w->session_result = e->session_result;
     if (e->error) w->err = *e->error;
     w->r->n_prompt = w->n_prompt = e->n_prompt;
     w->r->n_cached = w->n_cached = e->n_cached;
@@ -638,13 +643,12 @@ void reading_submitted(reading *w, submit_result result, job *made, double retry
 }
 
 bool reading_failed(const reading *w) {
-    const char *code, *message;
     if (w->finish == JOB_STOP || w->finish == JOB_LENGTH) return false;
     if (w->finish == JOB_CANCELLED) {
         reply_error(w->r, 503, NULL, "cancelled", "cancelled");
         return true;
     }
-    int status = failure_status(w->finish, w->conflict, &w->err, &code, &message);
-    reply_error(w->r, status, NULL, code, "%s", message);
+    failure f = failure_of(w->finish, w->conflict, w->session_result, &w->err);
+    reply_error(w->r, f.status, NULL, f.code, "%s", f.message);
     return true;
 }

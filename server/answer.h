@@ -17,6 +17,7 @@ typedef struct reading {
     bool over;
     job_finish finish;
     bool conflict;
+    store_result session_result;
     rwkv_error err;
     uint64_t n_prompt, n_cached;
     void (*done)(struct reading *w, const job_event *event); /* may be NULL */
@@ -34,9 +35,5 @@ void reading_submitted(reading *w, submit_result result, job *made, double retry
                        const rwkv_error *err);
 /* Replies and returns true if the job did not end well. */
 bool reading_failed(const reading *w);
-
-/* A job's end that is no answer, as a reply's status and code. */
-int failure_status(job_finish finish, bool conflict, const rwkv_error *err, const char **code,
-                   const char **message);
 
 #endif

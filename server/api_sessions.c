@@ -80,7 +80,9 @@ static store_result set_title(request *r, const char *title, rwkv_error *err) {
     store_result done = session_get(e, r->tenant, r->name, &i, err);
     if (done != STORE_OK) return done;
     char *note = retitled(&i, title);
-    done = note ? session_set_note(e, r->tenant, r->name, i.generation, note, strlen(note), err)
+    uint64_t generation;
+    done = note ? session_set_note(e, r->tenant, r->name, i.generation, note, strlen(note),
+                                   &generation, err)
                 : STORE_FAILED;
     free(note);
     session_info_free(&i);
@@ -250,17 +252,13 @@ out:
 /* ------------------------------------------------------------------ files */
 
 void api_session_export(request *r) {
-    void *data = NULL, *copy;
+    void *data = NULL;
     size_t n = 0;
     rwkv_error err = {0};
     if (!check_name(r, r->name, "name")) return;
     store_result done = session_export(r->server->engine, r->tenant, r->name, &data, &n, &err);
-    if (done == STORE_OK) {
-        copy = data;
-        reply(r, 200, "application/octet-stream", copy, n);
-    } else {
-        reply_store_error(r, done, &err, "session");
-    }
+    if (done == STORE_OK) reply(r, 200, "application/octet-stream", data, n);
+    else reply_store_error(r, done, &err, "session");
 }
 
 void api_session_import(request *r) {
@@ -269,9 +267,5 @@ void api_session_import(request *r) {
     store_result done = session_import(r->server->engine, r->tenant, r->name, r->body.data,
                                        r->body.len, &err);
     if (done == STORE_OK) reply_session(r, 201, r->name);
-    else if (done == STORE_FAILED && err.code != RWKV_E_IO) {
-        reply_error(r, 400, NULL, "bad_state", "%s", err.message);
-    } else {
-        reply_store_error(r, done, &err, "session");
-    }
+    else reply_store_error(r, done, &err, "session");
 }

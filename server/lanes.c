@@ -11,7 +11,6 @@
 #include "engine_internal.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,47 +23,53 @@ static void tell(lane *l, job_event event) {
     event.n_generated = l->n_generated;
     event.n_visible = l->n_visible;
     event.seconds_queued = (double)(l->started_ns - l->job->queued_ns) / 1e9;
-    const uint64_t now = now_ns();
+    const uint64_t now = engine_now();
     event.seconds_prompt = (double)((l->answer_ns ? l->answer_ns : now) - l->started_ns) / 1e9;
     event.seconds_answer = l->answer_ns ? (double)(now - l->answer_ns) / 1e9 : 0;
     l->job->on_event(l->job->user, &event);
 }
 
-static void finish(engine *e, lane *l) {
-    job_event event = {.kind = JOB_DONE, .finish = l->finish, .session = l->session};
-    if (l->finish == JOB_FAILED) event.error = &l->err;
-    if (l->finish != JOB_FAILED) rwkv_stream_finish(l->job->stream, &event.text, &event.n_text);
-    event.stop = rwkv_stream_stop(l->job->stream);
+void lane_finish(engine *e, lane *l) {
+    const bool failed = l->finish == JOB_FAILED;
+    job_event event = {.kind = JOB_DONE,
+                       .finish = l->finish,
+                       .stop = rwkv_stream_stop(l->job->stream),
+                       .error = failed ? &l->err : NULL,
+                       .session = l->session,
+                       .session_result = l->stored,
+                       .conflict = failed && l->stored == STORE_CONFLICT,
+                       .session_generation = l->record.generation};
+    if (!failed) rwkv_stream_finish(l->job->stream, &event.text, &event.n_text);
     tell(l, event);
     engine_release(e, l);
 }
 
 void lane_abort(engine *e, lane *l, job_finish how) {
+    if (l->phase == LANE_WAITING) return; /* asked again when its task has run */
     l->finish = how;
-    finish(e, l);
+    lane_finish(e, l);
 }
 
-static void fail(engine *e, lane *l, const rwkv_error *err) {
-    l->err = *err;
-    lane_abort(e, l, JOB_FAILED);
+void lane_fail(engine *e, lane *l, const rwkv_error *err) {
+    if (err) l->err = *err;
+    l->finish = JOB_FAILED;
+    lane_finish(e, l);
 }
 
-static void fail_with(engine *e, lane *l, rwkv_status code, const char *what) {
-    rwkv_error err = {.code = code, .offset = RWKV_NO_OFFSET};
-    snprintf(err.message, sizeof err.message, "%s", what);
-    fail(e, l, &err);
+static void fail_nomem(engine *e, lane *l) {
+    engine_refuse(&l->err, RWKV_E_NOMEM, "out of memory");
+    lane_fail(e, l, NULL);
 }
 
 /* ------------------------------------------------------------------ the end of an answer */
 
 /* The session is at the end of the text but for one token at most, which is left pending. */
 static void settle(engine *e, lane *l) {
-    rwkv_error err = {0};
     const transcript *text = l->job->text;
-    if (l->n_fed < text->n && rwkv_session_pend(l->session, text->ids[l->n_fed++], &err) != RWKV_OK)
-        fail(e, l, &err);
+    if (l->n_fed < text->n && rwkv_session_pend(l->session, text->ids[l->n_fed++], &l->err) != RWKV_OK)
+        lane_fail(e, l, NULL);
     else
-        finish(e, l);
+        lane_save(e, l);
 }
 
 static void end_answer(engine *e, lane *l, job_finish how) {
@@ -142,11 +147,10 @@ static void answer(engine *e, lane *l) {
     const float *logits = rwkv_session_logits(l->session);
     job_event event = {.kind = JOB_TOKEN};
     token_choice top[MAX_TOP];
-    rwkv_error err = {0};
     int32_t id;
     size_t len;
-    if (rwkv_sampler_next(j->sampler, logits, &id, &err) != RWKV_OK) {
-        fail(e, l, &err);
+    if (rwkv_sampler_next(j->sampler, logits, &id, &l->err) != RWKV_OK) {
+        lane_fail(e, l, NULL);
         return;
     }
     l->n_generated++;
@@ -155,16 +159,17 @@ static void answer(engine *e, lane *l) {
         return;
     }
     if (!transcript_add(&j->text, &id, 1)) {
-        fail_with(e, l, RWKV_E_NOMEM, "out of memory");
+        fail_nomem(e, l);
         return;
     }
     l->n_visible++;
     if (j->logprobs) describe(logits, e->info.n_vocab, id, j->n_top, top, &event.token);
     const char *bytes = rwkv_token_bytes(e->tokenizer, id, &len);
     const bool stopped = rwkv_stream_push(j->stream, bytes, len, &event.text, &event.n_text);
-    rwkv_status st = stopped ? cut_at_stop(e, l, &err) : keep_before_stop(l, len, &err);
+    rwkv_status st = stopped ? cut_at_stop(e, l, &l->err) : keep_before_stop(l, len, &l->err);
     tell(l, event);
-    if (st != RWKV_OK) fail(e, l, &err);
+    if (st == RWKV_E_NOMEM) fail_nomem(e, l);
+    else if (st != RWKV_OK) lane_fail(e, l, NULL);
     else if (stopped) end_answer(e, l, JOB_STOP);
     else if (l->n_generated == j->max_tokens) end_answer(e, l, JOB_LENGTH);
 }
@@ -172,48 +177,46 @@ static void answer(engine *e, lane *l) {
 /* ------------------------------------------------------------------ reading */
 
 /* Tokens that the next batch may take of a lane that reads. */
-static size_t unread(const lane *l) {
-    return l->n_target - l->n_fed - l->finishing;
+static size_t unread(const engine *e, lane *l) {
+    const size_t left = lane_next_stop(e, l) - l->n_fed, pend = l->finishing;
+    return l->n_fed + left == l->n_target ? (left > pend ? left - pend : 0) : left;
 }
 
 /* After a part was read, or nothing had to be. */
 static void go_on_reading(engine *e, lane *l) {
-    if (unread(l)) return;
+    if (l->n_fed + l->finishing < l->n_target) return;
     if (l->finishing) {
         settle(e, l);
         return;
     }
     if (rwkv_session_pending(l->session) >= 0) return; /* one more batch */
     if (!rwkv_session_logits(l->session)) {
-        fail_with(e, l, RWKV_E_ARG, "nothing to answer: the prompt adds no token to a state that has no logits");
+        engine_refuse(&l->err, RWKV_E_ARG, "nothing to answer: the prompt adds no token to a state without logits");
+        lane_fail(e, l, NULL);
         return;
     }
     l->phase = LANE_ANSWERING;
-    l->answer_ns = now_ns();
+    l->answer_ns = engine_now();
     if (!l->job->max_tokens) end_answer(e, l, JOB_LENGTH);
 }
 
 /* ------------------------------------------------------------------ beginning */
 
-static rwkv_status prepare(engine *e, lane *l, rwkv_error *err) {
-    const job *j = l->job;
-    rwkv_status st = rwkv_session_new(&l->session, e->model, err);
-    if (st != RWKV_OK || !j->state) return st;
-    return rwkv_session_load(l->session, j->state, j->n_state, NULL, err);
-}
-
 void lane_begin(engine *e, lane *l, job *j) {
-    rwkv_error err = {0};
     *l = (lane){.phase = LANE_READING,
+                .e = e,
                 .job = j,
                 .n_kept = SIZE_MAX,
                 .n_prompt = j->text->n,
                 .n_target = j->text->n,
-                .started_ns = now_ns()};
-    if (prepare(e, l, &err) != RWKV_OK) {
-        fail(e, l, &err);
-        return;
-    }
+                .started_ns = engine_now()};
+    lane_recall(e, l);
+}
+
+void lane_read(engine *e, lane *l) {
+    l->phase = LANE_READING;
+    l->n_cached = l->last_stop = l->n_written = l->n_fed;
+    e->n_tokens_cached += l->n_cached;
     tell(l, (job_event){.kind = JOB_STARTED});
     go_on_reading(e, l);
 }
@@ -271,13 +274,14 @@ static size_t add_readers(engine *e, size_t *n, size_t rows) {
     if (!n_readers || !rows) return 0;
     const size_t part = rows / n_readers;
     for (size_t i = 0; i < n_lanes; i++) {
-        const lane *l = &e->lanes[i];
-        if (l->phase == LANE_READING) left -= unread(l) < part ? unread(l) : part;
+        if (e->lanes[i].phase != LANE_READING) continue;
+        const size_t want = unread(e, &e->lanes[i]);
+        left -= want < part ? want : part;
     }
     for (size_t i = 0; i < n_lanes; i++) {
         lane *l = &e->lanes[(first + i) % n_lanes];
         if (l->phase != LANE_READING) continue;
-        size_t want = unread(l), take = want < part ? want : part;
+        size_t want = unread(e, l), take = want < part ? want : part;
         size_t extra = want - take < left ? want - take : left;
         left -= extra;
         take += extra;
@@ -290,12 +294,13 @@ static void after_batch(engine *e, size_t n, rwkv_status st, const rwkv_error *e
     for (size_t i = 0; i < n; i++) {
         lane *l = e->batched[i];
         if (st != RWKV_OK && (st != RWKV_E_NUMERIC || !rwkv_session_logits(l->session))) {
-            fail(e, l, err);
+            lane_fail(e, l, err);
             continue;
         }
         l->n_fed += e->items[i].n_tokens;
         if (l->phase != LANE_READING) continue;
-        if (!l->finishing) tell(l, (job_event){.kind = JOB_PROGRESS});
+        if (l->n_fed <= l->n_prompt) tell(l, (job_event){.kind = JOB_PROGRESS});
+        lane_at_stop(e, l);
         go_on_reading(e, l);
     }
 }
@@ -310,9 +315,9 @@ bool lanes_step(engine *e) {
     const size_t n_answers = n, n_rows = add_readers(e, &n, choose_slice(e, n_answers));
     if (!n) return false;
     rwkv_error err = {0};
-    const uint64_t begun = now_ns();
+    const uint64_t begun = engine_now();
     rwkv_status st = rwkv_eval_batch(e->items, n, &err);
-    const double seconds = seconds_since(begun);
+    const double seconds = engine_since(begun);
     learn_pace(&e->pace, n_answers, n_rows ? n_rows : n - n_answers, seconds);
     pthread_mutex_lock(&e->lock);
     e->stats.steps++;

@@ -50,6 +50,11 @@ void reply_store_error(request *r, store_result result, const rwkv_error *err, c
         return;
     case STORE_FAILED: break;
     }
+    if (err->code == RWKV_E_ARG || err->code == RWKV_E_STATE || err->code == RWKV_E_FORMAT) {
+        reply_error(r, 400, NULL, err->code == RWKV_E_ARG ? "invalid_value" : "bad_state", "%s",
+                    err->message);
+        return;
+    }
     reply_header(r, "Retry-After", "5");
     reply_error(r, 503, NULL, "store_failed", "%s: %s", what, err->message);
 }
