@@ -103,21 +103,33 @@ static bool put_chat_logprob(choice *c, const job_token *t) {
     return ok && buf_puts(b, "]}");
 }
 
+/* As a key a token must be told from others: one that is no UTF-8 alone is written "bytes:\\xNN", as
+ * OpenAI does. */
+static bool put_key(rw_buf *b, const rwkv_tokenizer *t, int32_t token) {
+    size_t n, i = 0;
+    uint32_t cp;
+    const char *bytes = rwkv_token_bytes(t, token, &n);
+    for (int len = 1; i < n && len > 0; i += (size_t)(len > 0 ? len : 0))
+        len = rw_utf8_next(bytes + i, n - i, &cp);
+    if (i == n) return buf_json(b, bytes, n);
+    bool ok = buf_puts(b, "\"bytes:");
+    for (i = 0; i < n && ok; i++) ok = buf_printf(b, "\\\\x%02x", (unsigned char)bytes[i]);
+    return ok && buf_puts(b, "\"");
+}
+
 /* Completions keep four lists side by side. */
 static bool put_text_logprob(choice *c, const job_token *t) {
     const rwkv_tokenizer *tok = c->answer->r->server->tokenizer;
     const char *comma = c->logprobs.len ? "," : "";
     size_t n;
-    const char *bytes = rwkv_token_bytes(tok, t->chosen.token, &n);
-    bool ok = buf_puts(&c->logprobs, comma) && buf_json(&c->logprobs, bytes, n) &&
+    rwkv_token_bytes(tok, t->chosen.token, &n);
+    bool ok = buf_puts(&c->logprobs, comma) && put_key(&c->logprobs, tok, t->chosen.token) &&
               buf_printf(&c->lists[0], "%s%.6g", comma, (double)t->chosen.logprob) &&
               buf_printf(&c->lists[1], "%s{", comma) &&
               buf_printf(&c->lists[2], "%s%zu", comma, c->offset);
     c->offset += n;
     for (size_t i = 0; i < t->n_top && ok; i++) {
-        size_t len;
-        const char *top = rwkv_token_bytes(tok, t->top[i].token, &len);
-        ok = (!i || buf_puts(&c->lists[1], ",")) && buf_json(&c->lists[1], top, len) &&
+        ok = (!i || buf_puts(&c->lists[1], ",")) && put_key(&c->lists[1], tok, t->top[i].token) &&
              buf_printf(&c->lists[1], ":%.6g", (double)t->top[i].logprob);
     }
     return ok && buf_puts(&c->lists[1], "}");

@@ -30,18 +30,27 @@ enum {
 
 typedef struct head {
     size_t n_lines, n_hosts, n_lengths, n_encodings;
-    bool too_long;
+    bool too_long, malformed;
 } head;
 
+static bool is_name_of(const char *key, size_t n, const char *name) {
+    return n == strlen(name) && strncasecmp(key, name, n) == 0;
+}
+
+/* libmicrohttpd lets pass what a proxy in front may read differently: blanks in names ("Host :"),
+ * zero bytes. */
 static enum MHD_Result count_header(void *cls, enum MHD_ValueKind kind, const char *key,
-                                    const char *value) {
+                                    size_t n_key, const char *value, size_t n_value) {
+    static const char tokens[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+                                 "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
     head *h = cls;
     (void)kind;
     h->n_lines++;
-    if (strcasecmp(key, "Host") == 0) h->n_hosts++;
-    if (strcasecmp(key, "Content-Length") == 0) h->n_lengths++;
-    if (strcasecmp(key, "Transfer-Encoding") == 0) h->n_encodings++;
-    if (value && strlen(key) + strlen(value) + 4 > LIMIT_HEADER_LINE) h->too_long = true;
+    h->n_hosts += is_name_of(key, n_key, "Host");
+    h->n_lengths += is_name_of(key, n_key, "Content-Length");
+    h->n_encodings += is_name_of(key, n_key, "Transfer-Encoding");
+    h->too_long |= n_key + n_value + 4 > LIMIT_HEADER_LINE;
+    h->malformed |= strspn(key, tokens) != n_key || (n_value && memchr(value, 0, n_value));
     return MHD_YES;
 }
 
@@ -69,7 +78,7 @@ static bool check_framing(request *r, const char *url, const char *version, size
     head h = {0};
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, count_header, &h);
+    MHD_get_connection_values_n(r->connection, MHD_HEADER_KIND, count_header, &h);
     const char *encoding = request_header(r, "Transfer-Encoding");
     r->close = true; /* whatever is wrong here: what follows may be no request */
     if (strlen(url) > LIMIT_HEADER_LINE) {
@@ -80,6 +89,8 @@ static bool check_framing(request *r, const char *url, const char *version, size
         reply_error(r, 431, NULL, "header_too_large",
                     "headers: the limits are %d bytes, %d lines, %d bytes in one line",
                     LIMIT_HEADER, LIMIT_HEADER_LINES, LIMIT_HEADER_LINE);
+    } else if (h.malformed) {
+        reply_error(r, 400, NULL, "bad_header", "a header's name or value has bytes it must not have");
     } else if (h.n_lengths + h.n_encodings > 1 ||
                (encoding && strcasecmp(encoding, "chunked") != 0) ||
                !announced_length(r, &h, length)) {
@@ -428,7 +439,7 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **context,
     log_request(h, r, status, seconds);
     if (r->peer) {
         peer_serve(h, r->peer, NULL);
-        peer_deadline(h, r->peer, SECONDS(LIMIT_KEEP_SECONDS));
+        peer_idle(h, r->peer);
     }
     request_release(r);
 }

@@ -13,6 +13,7 @@ typedef struct connection {
     int fd;
     uint64_t serial;
     uint64_t deadline; /* ns; 0: none */
+    uint64_t idle;     /* ns since when no request is under way; 0: one is */
     request *current;  /* held; only between the end of its body and its own end */
 } connection;
 
@@ -36,6 +37,7 @@ void peer_close(http *h, connection *c);
 /* NULL ends it. Holds r. */
 void peer_serve(http *h, connection *c, request *r);
 void peer_deadline(http *h, connection *c, uint64_t ns_from_now); /* 0: none */
+void peer_idle(http *h, connection *c); /* its request has ended; until the next peer_deadline */
 
 rwkv_status watch_start(http *h, rwkv_error *err);
 void watch_stop(http *h);

@@ -58,6 +58,14 @@ void peer_serve(http *h, connection *c, request *r) {
 void peer_deadline(http *h, connection *c, uint64_t ns_from_now) {
     pthread_mutex_lock(&h->lock);
     c->deadline = ns_from_now ? rw_os_now_ns() + ns_from_now : 0;
+    c->idle = 0;
+    pthread_mutex_unlock(&h->lock);
+}
+
+void peer_idle(http *h, connection *c) {
+    pthread_mutex_lock(&h->lock);
+    c->idle = rw_os_now_ns();
+    c->deadline = c->idle + SECONDS(LIMIT_KEEP_SECONDS);
     pthread_mutex_unlock(&h->lock);
 }
 
@@ -87,6 +95,11 @@ static bool sweep_room(sweep *s, size_t n) {
     return true;
 }
 
+static void wait_for(sweep *s, const connection *c) {
+    s->fds[s->n] = (struct pollfd){.fd = c->fd, .events = CLIENT_CLOSED};
+    s->serials[s->n++] = c->serial;
+}
+
 /* What a request in progress needs now. */
 static void look_at(sweep *s, connection *c, uint64_t now) {
     request *r = c->current;
@@ -108,9 +121,7 @@ static void look_at(sweep *s, connection *c, uint64_t now) {
         request_hold(r);
         s->quiet[s->n_quiet++] = r;
     }
-    if (!working) return;
-    s->fds[s->n] = (struct pollfd){.fd = c->fd, .events = CLIENT_CLOSED};
-    s->serials[s->n++] = c->serial;
+    if (working) wait_for(s, c);
 }
 
 static void look_at_all(http *h, sweep *s) {
@@ -124,6 +135,8 @@ static void look_at_all(http *h, sweep *s) {
                 c->deadline = 0;
             } else if (c->current) {
                 look_at(s, c, now);
+            } else if (c->idle && now > c->idle + SECONDS(1)) {
+                wait_for(s, c); /* libmicrohttpd misses an end that comes together with data */
             }
         }
     }
@@ -136,11 +149,11 @@ static void find_closed(http *h, sweep *s) {
     pthread_mutex_lock(&h->lock);
     s->n_lost = 0;
     for (connection *c = h->connections; c; c = c->next) {
-        if (!c->current) continue;
+        if (!c->current && !c->idle) continue;
         for (size_t i = 0; i < s->n; i++) {
             if (s->serials[i] != c->serial) continue;
-            request_hold(c->current);
-            s->lost[s->n_lost++] = c->current;
+            if (c->current) request_hold(s->lost[s->n_lost++] = c->current);
+            else shutdown(c->fd, SHUT_RDWR);
             break;
         }
     }
