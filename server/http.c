@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 enum {
-    POOL = 24 * 1024, /* of one connection: head and what is being written */
+    POOL = 10 * 1024, /* of one connection: head and what is being written */
     MAX_CONNECTIONS = 20000,
     SEND_BUFFER = 128 * 1024,
     SPARE_FILES = 64,

@@ -172,13 +172,15 @@ static bool start_writing(tree *t, snapshot *s) {
     return false;
 }
 
-/* Down to the budget. What only RAM has is written before it goes, unless the writer is behind. */
+/* Down to the budget, or to where it will be when what is being written has gone. What only RAM has is written
+ * first, unless the writer is behind. */
 static void evict(tree *t) {
     const uint64_t budget = t->options.ram > t->reserved ? t->options.ram - t->reserved : 0;
-    for (snapshot *s = t->oldest, *newer; s && t->bytes > budget; s = newer) {
+    uint64_t leaving = 0;
+    for (snapshot *s = t->oldest, *newer; s && t->bytes > budget + leaving; s = newer) {
         newer = s->newer;
-        if (s->pins || start_writing(t, s)) continue;
-        if (s->stored) drop_session(t, s);
+        if (s->pins || start_writing(t, s)) leaving += t->info.session_bytes;
+        else if (s->stored) drop_session(t, s);
         else destroy(t, s);
     }
 }
