@@ -52,7 +52,7 @@ def test_loadtest_busy():
     """A server that refuses is asked again."""
     with Server("--lanes", "1", "--queue", "2", model="slow.pth") as server:
         server.chat(max_tokens=20)  # now it knows how long answers take
-        r = load("127.0.0.1:%d" % server.port, "--users", "8", "--turns", "1", "-n", "300", "-w", "5", "--ignore-end")
+        r = load("127.0.0.1:%d" % server.port, "--users", "8", "--turns", "1", "-n", "60", "-w", "5", "--ignore-end")
         assert r["turns"] == 8 and r["busy"] > 0 and r["errors"] == 0, r
 
 
