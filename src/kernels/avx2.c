@@ -1,6 +1,6 @@
 /* avx2.c - the kernels for x86-64 with AVX2, FMA and F16C (its own compiler flags; called only
  * after kernels.c has asked processor and system). Here are the vectors and their operations, the
- * rounding of activations, and the table; what is done with them: decode.h, floats.h, packed.h. */
+ * rounding of activations, and the table; what is done with them: decode.h, floats.h, packed.h, columns.h. */
 #include "../quant/blocks.h"
 #include "kernels.h"
 #include <immintrin.h>
@@ -182,6 +182,17 @@ INLINE void widen16(b16 q, f8 *a, f8 *b) {
 #include "floats.h"
 #include "decode.h"
 
+/* ---- for columns.h: bit j tells that byte j of 32 is not zero */
+
+INLINE uint32_t nonzero_bytes(const int8_t *q) {
+    __m256i v = _mm256_loadu_si256((const __m256i *)q);
+    return ~(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_setzero_si256()));
+}
+
+INLINE void fetch(const uint8_t *p) {
+    _mm_prefetch((const char *)p, _MM_HINT_T0);
+}
+
 #ifndef RW_AVX512
 /* ---- products with packed matrices: sixteen lanes are two registers. Three tokens are twelve
  * accumulators of the sixteen registers. */
@@ -217,6 +228,33 @@ INLINE vi shift_right(vi v, const int n) {
 INLINE vi or_masked(vi v, vi bits, const int mask) {
     bits = and_bytes(bits, mask);
     return (vi){_mm256_or_si256(v.lo, bits.lo), _mm256_or_si256(v.hi, bits.hi)};
+}
+
+/* v with bits `value` set in bytes where `bits` has `bit`; v lacks them. */
+INLINE __m256i or_where_half(__m256i v, __m256i bits, const int bit, const int value) {
+    const __m256i mask = _mm256_set1_epi8((char)bit);
+    __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(bits, mask), mask);
+    return _mm256_or_si256(v, _mm256_and_si256(set, _mm256_set1_epi8((char)value)));
+}
+
+INLINE vi or_where(vi v, vi bits, const int bit, const int value) {
+    return (vi){or_where_half(v.lo, bits.lo, bit, value), or_where_half(v.hi, bits.hi, bit, value)};
+}
+
+/* Lane of 16 by lane of 16: the bytes (pairs) of the lower or upper half of a and b in turn. */
+INLINE vi mix_bytes(vi a, vi b, const int upper) {
+    if (upper) return (vi){_mm256_unpackhi_epi8(a.lo, b.lo), _mm256_unpackhi_epi8(a.hi, b.hi)};
+    return (vi){_mm256_unpacklo_epi8(a.lo, b.lo), _mm256_unpacklo_epi8(a.hi, b.hi)};
+}
+
+INLINE vi mix_pairs(vi a, vi b, const int upper) {
+    if (upper) return (vi){_mm256_unpackhi_epi16(a.lo, b.lo), _mm256_unpackhi_epi16(a.hi, b.hi)};
+    return (vi){_mm256_unpacklo_epi16(a.lo, b.lo), _mm256_unpacklo_epi16(a.hi, b.hi)};
+}
+
+INLINE void put_line(uint8_t *p, vi v) {
+    _mm256_storeu_si256((__m256i *)p, v.lo);
+    _mm256_storeu_si256((__m256i *)(p + 32), v.hi);
 }
 
 INLINE vi all_words(int32_t v) {
@@ -282,6 +320,7 @@ INLINE void put_rows(float *y, vf v, size_t n) {
 }
 
 #include "packed.h"
+#include "columns.h"
 #endif
 
 /* ---- activations */

@@ -32,6 +32,25 @@ INLINE vi or_masked(vi v, vi bits, const int mask) {
     return _mm512_ternarylogic_epi32(v, bits, _mm512_set1_epi8((char)mask), 0xf8);
 }
 
+/* v with bits `value` set in bytes where `bits` has `bit`; v lacks them. */
+INLINE vi or_where(vi v, vi bits, const int bit, const int value) {
+    return _mm512_mask_add_epi8(v, _mm512_test_epi8_mask(bits, _mm512_set1_epi8((char)bit)), v,
+                                _mm512_set1_epi8((char)value));
+}
+
+/* Lane of 16 by lane of 16: the bytes (pairs) of the lower or upper half of a and b in turn. */
+INLINE vi mix_bytes(vi a, vi b, const int upper) {
+    return upper ? _mm512_unpackhi_epi8(a, b) : _mm512_unpacklo_epi8(a, b);
+}
+
+INLINE vi mix_pairs(vi a, vi b, const int upper) {
+    return upper ? _mm512_unpackhi_epi16(a, b) : _mm512_unpacklo_epi16(a, b);
+}
+
+INLINE void put_line(uint8_t *p, vi v) {
+    _mm512_storeu_si512(p, v);
+}
+
 INLINE vi all_words(int32_t v) {
     return _mm512_set1_epi32(v);
 }
@@ -77,5 +96,6 @@ INLINE void put_rows(float *y, vf v, size_t n) {
 }
 
 #include "packed.h"
+#include "columns.h"
 
 const rw_kernels rw_kernels_avx512 = {.name = "avx512", KERNELS};

@@ -12,11 +12,14 @@
 #define minus_128(v) (v)
 #endif
 
+/* P | WIDE: the tile is a wide one. */
+enum { WIDE = 32 };
+
 /* Quad i of group g, as it is multiplied. */
 INLINE vi quad_line(const rw_pack P, const uint8_t *tile, const int g, const int i) {
-    if (P == RW_PACK_8) {
+    if (P == RW_PACK_8 || P & WIDE) {
         vi v = line(tile + (8 * g + i) * RW_LINE);
-        return SIGNED_BYTES ? minus_128(v) : v;
+        return SIGNED_BYTES && (P & ~WIDE) == RW_PACK_8 ? minus_128(v) : v;
     }
     const uint8_t *high = tile + rw_pack_high_at(P);
     vi v = line(tile + (4 * g + i % 4) * RW_LINE);
@@ -34,7 +37,8 @@ INLINE vi quad_line(const rw_pack P, const uint8_t *tile, const int g, const int
 }
 
 /* - zero * sum(q) of scale s, where the sums of its columns begin. */
-INLINE int32_t first_sum(const rw_pack P, const rw_act *x, const int s) {
+INLINE int32_t first_sum(const rw_pack pack, const rw_act *x, const int s) {
+    const rw_pack P = pack & ~WIDE;
     if (rw_pack_mins(P) || (SIGNED_BYTES && P == RW_PACK_8)) return 0;
     int32_t minus_sum = rw_pack_scales(P) == 4 ? x->minus_sum16[s] : x->minus_sum[s];
     return minus_sum * (1 << rw_pack_zero_shift(P));
@@ -51,7 +55,8 @@ INLINE void column_sums(const rw_pack P, const int NT, const uint8_t *tile, cons
     UNROLL for (int j = 0; j < n; j++) {
         const int i = first + (n == 8 ? j / 2 + j % 2 * 4 : j); /* both nibbles of a line in turn */
         vi w = quad_line(P, tile, g, i);
-        UNROLL for (int t = 0; t < NT; t++) acc[t] = dot4(P, acc[t], w, x[t].q + 32 * g, i);
+        UNROLL for (int t = 0; t < NT; t++) acc[t] =
+            dot4(P & ~WIDE, acc[t], w, x[t].q + 32 * g, i);
     }
 }
 #endif
@@ -60,14 +65,17 @@ INLINE void column_sums(const rw_pack P, const int NT, const uint8_t *tile, cons
  * first row, scales and mins begin there too. */
 INLINE void packed_columns(const rw_pack P, const int NT, const uint8_t *tile,
                            const uint8_t *scales, const int s, const rw_act *x, vf *sum) {
-    const int per_group = rw_pack_scales(P) / 2, g = s / per_group, n = 8 / per_group;
+    const rw_pack base = P & ~WIDE;
+    const size_t scales_at = P & WIDE ? 16 * RW_LINE : rw_pack_scales_at(base);
+    const size_t mins_at = P & WIDE ? rw_wide_mins_at(base) : rw_pack_mins_at(base);
+    const int per_group = rw_pack_scales(base) / 2, g = s / per_group, n = 8 / per_group;
     vi acc[RW_PANEL];
     column_sums(P, NT, tile, s, g, s % per_group * n, n, x, acc);
-    vf scale = halves(scales + rw_pack_scales_at(P) + 2 * RW_STRIP_ROWS * s);
+    vf scale = halves(scales + scales_at + 2 * RW_STRIP_ROWS * s);
     UNROLL for (int t = 0; t < NT; t++) sum[t] =
         fused(to_float(acc[t]), times(scale, x[t].d[g]), sum[t]);
-    if (!rw_pack_mins(P)) return;
-    vf min = halves(scales + rw_pack_mins_at(P) + 2 * RW_STRIP_ROWS * g);
+    if (!rw_pack_mins(base)) return;
+    vf min = halves(scales + mins_at + 2 * RW_STRIP_ROWS * g);
     UNROLL for (int t = 0; t < NT; t++) sum[t] = fused(min, all_floats(x[t].dsum[g]), sum[t]);
 }
 
