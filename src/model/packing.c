@@ -1,7 +1,7 @@
 /* packing.c - which matrices of a model are rearranged for integer products (quant/pack.h), and when.
  *
  * Reserved on binding: address space of the packed form. Done by the first evaluation, all threads
- * together: strips from the file's blocks, after which the file's pages are given back. So a model opens
+ * together: from the file's rows, after which the file's pages are given back. So a model opens
  * at once, and evaluation still allocates nothing. */
 #include "model.h"
 #include <math.h>
@@ -52,6 +52,28 @@ static float encode_row(const rw_mat *mat, size_t row, float *values, uint8_t *b
     return factor;
 }
 
+/* RW_SPARSE matrices go by columns; slabs come in pairs. */
+static bool columnwise(const rw_weight *w, uint32_t cols) {
+    return (w->rule->flags & RW_SPARSE) && cols % RW_TILE_COLS == 0;
+}
+
+static uint64_t packed_bytes(const rw_weight *w, rw_type type, uint64_t rows, uint32_t cols) {
+    rw_pack pack = rw_pack_of(type);
+    if (columnwise(w, cols)) return (rows + RW_BLOCK_ROWS - 1) / RW_BLOCK_ROWS * rw_block_bytes(pack, cols);
+    return (rows + RW_STRIP_ROWS - 1) / RW_STRIP_ROWS * rw_pack_strip_bytes(pack, cols);
+}
+
+static void pack_blocks(void *ctx, size_t begin, size_t end, uint32_t thread) {
+    (void)thread;
+    const pack_job *j = ctx;
+    const rw_mat *w = j->mat;
+    size_t bytes = rw_block_bytes(w->pack, w->cols);
+    for (size_t b = begin; b < end; b++) {
+        size_t row = b * RW_BLOCK_ROWS, n = w->rows - row < RW_BLOCK_ROWS ? w->rows - row : RW_BLOCK_ROWS;
+        rw_pack_block(w->type, w->data + row * w->row_bytes, w->row_bytes, n, w->cols, j->out + b * bytes);
+    }
+}
+
 static void pack_strips(void *ctx, size_t begin, size_t end, uint32_t thread) {
     pack_job *j = ctx;
     const rw_mat *w = j->mat;
@@ -81,8 +103,8 @@ rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat 
     if (m->exact || type == RW_TYPE_COUNT) return RWKV_OK;
     if (!m->packing) m->packing = rw_calloc(1, sizeof *m->packing);
     if (!m->packing) return rw_nomem(err, sizeof *m->packing);
-    size_t threads = rw_pool_threads(m->pool), strips = (mat->rows + RW_STRIP_ROWS - 1) / RW_STRIP_ROWS;
-    size_t strip_bytes = rw_pack_strip_bytes(rw_pack_of(type), mat->cols);
+    size_t threads = rw_pool_threads(m->pool);
+    uint64_t bytes = packed_bytes(w, type, mat->rows, mat->cols);
     if (type != mat->type && mat->cols > m->packing->widest) {
         struct rw_packing *room = m->packing;
         rw_free(room->values);
@@ -92,9 +114,10 @@ rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat 
         room->blocks = rw_calloc(threads * RW_STRIP_ROWS * room->widest, 2); /* Q8_0 takes less than 2 bytes each */
         if (!room->values || !room->blocks) return rw_nomem(err, threads * RW_STRIP_ROWS * 2 * room->widest);
     }
-    mat->packed = rw_arena_alloc(&m->arena, strips, strip_bytes);
-    if (!mat->packed) return rw_nomem(err, strips * strip_bytes);
+    mat->packed = rw_arena_alloc(&m->arena, bytes, 1);
+    if (!mat->packed) return rw_nomem(err, bytes);
     mat->pack = rw_pack_of(type);
+    mat->by_columns = columnwise(w, mat->cols);
     return RWKV_OK;
 }
 
@@ -102,7 +125,8 @@ static void pack_matrix(struct rwkv_model *m, const rw_weight *w, rw_mat *mat) {
     if (w->rule->kind == RW_VECTOR || !w->tensor || !mat->packed) return;
     pack_job job = {.room = m->packing, .mat = mat, .type = packed_type(w, m->main_type, mat->cols)};
     job.out = (uint8_t *)(uintptr_t)mat->packed; /* nobody reads it yet */
-    rw_pool_run(m->pool, (mat->rows + RW_STRIP_ROWS - 1) / RW_STRIP_ROWS, 4, pack_strips, &job);
+    size_t unit = mat->by_columns ? RW_BLOCK_ROWS : RW_STRIP_ROWS, n = (mat->rows + unit - 1) / unit;
+    rw_pool_run(m->pool, n, 1, mat->by_columns ? pack_blocks : pack_strips, &job);
     if (atomic_load(&job.odd)) mat->packed = NULL; /* exact products it is */
     else rw_file_release(w->tensor->file, w->data, w->bytes);
 }
@@ -141,8 +165,7 @@ uint64_t rw_packing_growth(const rw_checkpoint *c, uint32_t flags) {
         uint32_t cols = rw_rule_cols(c, w->rule);
         rw_type type = packed_type(w, main, cols);
         if (type == RW_TYPE_COUNT) continue;
-        uint64_t packed = (w->n_elems / cols + RW_STRIP_ROWS - 1) / RW_STRIP_ROWS *
-                          rw_pack_strip_bytes(rw_pack_of(type), cols);
+        uint64_t packed = packed_bytes(w, type, w->n_elems / cols, cols);
         more += flags & RWKV_MODEL_NO_MMAP ? packed : packed > w->bytes ? packed - w->bytes : 0;
     }
     return more;
