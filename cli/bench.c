@@ -20,7 +20,7 @@ typedef struct list {
 
 static const char *shape, *type, *vocab, *isa, *keep, *format, *plot;
 static const char *prompt_text, *gen_text, *batch_text, *depth_text, *threads_text;
-static uint32_t repeats;
+static uint32_t repeats, zeros;
 static bool no_mmap, force;
 static list prompts, gens, batches, depths, threads;
 
@@ -55,6 +55,9 @@ static const option_spec *options(void) {
          "代替 MODEL：v4-169M …… v7-7.2B；未知名称会列出全部", 0, 0},
         {"type", 0, OPT_STRING, &type, "TYPE", "of its matrices, as for convert; default Q4_0",
          "矩阵类型，同 convert；默认 Q4_0", 0, 0},
+        {"zeros", 0, OPT_UINT, &zeros, "PERCENT",
+         "about so many of the FFN's activations are zero; default 50", "FFN 激活中零的比例；默认 50",
+         1, 99},
         {"keep", 0, OPT_STRING, &keep, "FILE", "write it there (.bin: for rwkv.cpp) and keep it",
          "写到此文件（.bin 为 rwkv.cpp 格式）并保留", 0, 0},
         {"vocab", 0, OPT_STRING, &vocab, "FILE", "vocabulary to embed, for other engines",
@@ -376,7 +379,7 @@ static int run_shape(void) {
         return cli_fail(EXIT_SYSTEM, T("%s: cannot make a folder", "%s：无法创建文件夹"), folder);
     snprintf(scratch, sizeof scratch, "%s/%s.pth", folder, shape);
     snprintf(file, sizeof file, "%s/%s.gguf", folder, shape);
-    int code = bench_synthesize(shape, type, vocab, threads.n ? (uint32_t)threads.v[0] : 0, scratch,
+    int code = bench_synthesize(shape, type, zeros ? zeros : 50, vocab, threads.n ? (uint32_t)threads.v[0] : 0, scratch,
                                 keep ? keep : file);
     unlink(scratch);
     if (keep) path = (char *)(uintptr_t)keep;
@@ -400,10 +403,11 @@ static int run(int argc, char **argv) {
     type = "Q4_0";
     format = "md";
     repeats = 5;
+    zeros = 0;
     no_mmap = force = false;
     int code = cli_parse("bench", options(), argc, argv, &n, &helped);
     if (code || helped) return code;
-    if ((n == 0) == !shape || (keep && !shape))
+    if ((n == 0) == !shape || ((keep || zeros) && !shape))
         return cli_fail(EXIT_USAGE,
                         T("bench: expected MODEL..., or --shape NAME; see rwkv help bench",
                           "bench：需要 MODEL……，或 --shape 名称；参见 rwkv help bench"));
