@@ -387,6 +387,16 @@ static void matmul_bf16(const void *w, size_t w_stride, size_t n_rows, const flo
     matmul(RW_BF16, w, w_stride * 2, n_rows, x, x_stride, n_tokens, n, scale, y, y_stride);
 }
 
+/* Bit j: byte j of 32 is not zero. */
+INLINE uint32_t nonzero_bytes(const int8_t *q) {
+    __m256i v = _mm256_loadu_si256((const __m256i *)q);
+    return ~(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_setzero_si256()));
+}
+
+INLINE void fetch(const uint8_t *p) {
+    _mm_prefetch((const char *)p, _MM_HINT_T0);
+}
+
 #ifndef RW_AVX512
 /* ---- products with packed matrices: sixteen lanes are two registers */
 
@@ -419,6 +429,33 @@ INLINE vi shift_right(vi v, const int n) {
 INLINE vi or_masked(vi v, vi bits, const int mask) {
     bits = and_bytes(bits, mask);
     return (vi){_mm256_or_si256(v.lo, bits.lo), _mm256_or_si256(v.hi, bits.hi)};
+}
+
+/* v with bits `value` set in bytes where `bits` has `bit`; v lacks them. */
+INLINE __m256i or_where_half(__m256i v, __m256i bits, const int bit, const int value) {
+    const __m256i mask = _mm256_set1_epi8((char)bit);
+    __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(bits, mask), mask);
+    return _mm256_or_si256(v, _mm256_and_si256(set, _mm256_set1_epi8((char)value)));
+}
+
+INLINE vi or_where(vi v, vi bits, const int bit, const int value) {
+    return (vi){or_where_half(v.lo, bits.lo, bit, value), or_where_half(v.hi, bits.hi, bit, value)};
+}
+
+/* Lane of 16 by lane of 16: the bytes (pairs) of the lower or upper half of a and b in turn. */
+INLINE vi mix_bytes(vi a, vi b, const int upper) {
+    if (upper) return (vi){_mm256_unpackhi_epi8(a.lo, b.lo), _mm256_unpackhi_epi8(a.hi, b.hi)};
+    return (vi){_mm256_unpacklo_epi8(a.lo, b.lo), _mm256_unpacklo_epi8(a.hi, b.hi)};
+}
+
+INLINE vi mix_pairs(vi a, vi b, const int upper) {
+    if (upper) return (vi){_mm256_unpackhi_epi16(a.lo, b.lo), _mm256_unpackhi_epi16(a.hi, b.hi)};
+    return (vi){_mm256_unpacklo_epi16(a.lo, b.lo), _mm256_unpacklo_epi16(a.hi, b.hi)};
+}
+
+INLINE void put_line(uint8_t *p, vi v) {
+    _mm256_storeu_si256((__m256i *)p, v.lo);
+    _mm256_storeu_si256((__m256i *)(p + 32), v.hi);
 }
 
 INLINE vi zeros(void) {
@@ -501,6 +538,14 @@ INLINE void packed_tokens(const rw_pack P, const uint8_t *strips, size_t cols, s
         packed_rows(P, 3, strips, cols, n_rows, x + t, n_tokens, scale, y + t * y_stride, y_stride);
     for (; t < n_tokens; t++)
         packed_rows(P, 1, strips, cols, n_rows, x + t, n_tokens, scale, y + t * y_stride, y_stride);
+}
+
+INLINE void wide_tokens(const rw_pack P, const uint8_t *tiles, size_t n_tiles, const rw_act *x,
+                        size_t n_tokens, float *sums) {
+    size_t t = 0;
+    for (; t + 3 <= n_tokens; t += 3)
+        wide_tiles(P, 3, tiles, n_tiles, x + t, n_tokens, sums + 16 * t);
+    for (; t < n_tokens; t++) wide_tiles(P, 1, tiles, n_tiles, x + t, n_tokens, sums + 16 * t);
 }
 
 PACKED_ALL
@@ -828,6 +873,14 @@ static void wkv7(const float *r, const float *w, const float *k, const float *v,
     .quantize = quantize,                                                                          \
     .matmul_packed = {matmul_RW_PACK_4,  matmul_RW_PACK_4M, matmul_RW_PACK_5,                      \
                       matmul_RW_PACK_5M, matmul_RW_PACK_6,  matmul_RW_PACK_8},                     \
+    .matmul_columns = {columns_RW_PACK_4,  columns_RW_PACK_4M, columns_RW_PACK_5,                  \
+                       columns_RW_PACK_5M, columns_RW_PACK_6,  columns_RW_PACK_8},                 \
+    .widen = {widen_RW_PACK_4, widen_RW_PACK_4M, widen_RW_PACK_5, widen_RW_PACK_5M,                \
+              widen_RW_PACK_6, widen_RW_PACK_8},                                                   \
+    .widen_block = {widen_block_RW_PACK_4,  widen_block_RW_PACK_4M, widen_block_RW_PACK_5,         \
+                    widen_block_RW_PACK_5M, widen_block_RW_PACK_6,  widen_block_RW_PACK_8},        \
+    .matmul_wide = {wide_RW_PACK_4, wide_RW_PACK_4M, wide_RW_PACK_5, wide_RW_PACK_5M,              \
+                    wide_RW_PACK_6, wide_RW_PACK_8},                                               \
     .layer_norm = layer_norm, .mix_current = mix_current, .mix_previous = mix_previous,            \
     .relu2 = relu2, .sigmoid = sigmoid, .tanh = hyperbolic_tangent, .silu = silu,                  \
     .all_finite = all_finite, .wkv4 = wkv4, .wkv6 = wkv6, .wkv7 = wkv7

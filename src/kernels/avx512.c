@@ -29,6 +29,25 @@ INLINE vi or_masked(vi v, vi bits, const int mask) {
     return _mm512_ternarylogic_epi32(v, bits, _mm512_set1_epi8((char)mask), 0xf8);
 }
 
+/* v with bits `value` set in bytes where `bits` has `bit`; v lacks them. */
+INLINE vi or_where(vi v, vi bits, const int bit, const int value) {
+    return _mm512_mask_add_epi8(v, _mm512_test_epi8_mask(bits, _mm512_set1_epi8((char)bit)), v,
+                                _mm512_set1_epi8((char)value));
+}
+
+/* Lane of 16 by lane of 16: the bytes (pairs) of the lower or upper half of a and b in turn. */
+INLINE vi mix_bytes(vi a, vi b, const int upper) {
+    return upper ? _mm512_unpackhi_epi8(a, b) : _mm512_unpacklo_epi8(a, b);
+}
+
+INLINE vi mix_pairs(vi a, vi b, const int upper) {
+    return upper ? _mm512_unpackhi_epi16(a, b) : _mm512_unpacklo_epi16(a, b);
+}
+
+INLINE void put_line(uint8_t *p, vi v) {
+    _mm512_storeu_si512(p, v);
+}
+
 INLINE vi zeros(void) {
     return _mm512_setzero_si512();
 }
@@ -90,6 +109,21 @@ INLINE void packed_tokens(const rw_pack P, const uint8_t *strips, size_t cols, s
 #define TOKENS(N)                                                                                  \
     case N:                                                                                        \
         packed_rows(P, N, strips, cols, n_rows, x, N, scale, y, y_stride);                         \
+        break;
+        /* clang-format off */
+        TOKENS(1) TOKENS(2) TOKENS(3) TOKENS(4) TOKENS(5) TOKENS(6)
+        TOKENS(7) TOKENS(8) TOKENS(9) TOKENS(10) TOKENS(11) TOKENS(12)
+        /* clang-format on */
+    }
+}
+
+INLINE void wide_tokens(const rw_pack P, const uint8_t *tiles, size_t n_tiles, const rw_act *x,
+                        size_t n_tokens, float *sums) {
+    switch (n_tokens) {
+#undef TOKENS
+#define TOKENS(N)                                                                                  \
+    case N:                                                                                        \
+        wide_tiles(P, N, tiles, n_tiles, x, N, sums);                                              \
         break;
         /* clang-format off */
         TOKENS(1) TOKENS(2) TOKENS(3) TOKENS(4) TOKENS(5) TOKENS(6)
