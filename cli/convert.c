@@ -105,7 +105,8 @@ static rwkv_status compare(comparison *c, const int32_t *ids, size_t n, uint32_t
 
 static int verify(void) {
     comparison c = {0};
-    model_args args = {.vocab = j.vocab, .threads = j.threads, .force = j.force, .exact = true};
+    model_args args = {.vocab = j.vocab, .threads = j.threads, .force = j.force};
+    args.exact = !j.format || strcmp(j.format, "packed");
     const char *paths[2] = {j.in, j.out};
     rwkv_error err = {0};
     rwkv_info info = {0};

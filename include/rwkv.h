@@ -149,7 +149,7 @@ RWKV_API void rwkv_model_free(rwkv_model *model); /* after its sessions */
 typedef struct rwkv_info {
     const char *path;         /* all strings live as long as the model */
     const char *name;         /* general.name, or the file's name without its ending */
-    const char *format;       /* "pth", "pth (legacy)", "safetensors", "gguf", "ggmf" */
+    const char *format;       /* "pth", "pth (legacy)", "safetensors", "gguf", "gguf (packed)", "ggmf" */
     const char *version;      /* "4", "5.0", "5.1", "5.2", "6", "7", "7a" */
     const char *type;         /* type of most matrix bytes: "Q4_0" */
     const char *chat;         /* name of the chat template */
@@ -394,7 +394,9 @@ RWKV_API const char *const *rwkv_template_stops(const rwkv_template *t, size_t *
 /* ------------------------------------------------------------------ conversion */
 
 typedef struct rwkv_convert_options {
-    const char *format;   /* "gguf" (also NULL) or "ggmf" (rwkv.cpp .bin, version 101) */
+    const char *format;   /* "gguf" (also NULL), "ggmf" (rwkv.cpp .bin, version 101), or "packed": GGUF
+                             with matrices arranged as this version of the library uses them, which only
+                             it opens, at once and with the same results; not with RWKV_MODEL_EXACT */
     const char *type;     /* "F32" "F16" "BF16" "Q4_0" ... "Q6_K", any case; NULL keeps the types */
     const char *vocab;    /* vocabulary to embed; NULL: as for rwkv_model_open */
     const char *chat;     /* chat template to record; NULL: chosen from the file */

@@ -157,7 +157,7 @@ static rwkv_status check_finite(const rw_table *t, rwkv_error *err) {
     rwkv_status st = RWKV_OK;
     for (size_t i = 0; i < t->n_tensors && st == RWKV_OK; i++) {
         const rw_tensor *w = &t->tensors[i];
-        if (!rw_type_is_float(w->type)) continue;
+        if (!rw_type_is_float(w->type) || w->layout != RW_ROWS) continue;
         const rw_type_info *type = rw_type_get(w->type);
         for (uint64_t at = 0; at < w->n_elems && st == RWKV_OK; at += CHUNK) {
             uint64_t n = w->n_elems - at < CHUNK ? w->n_elems - at : CHUNK;
@@ -315,7 +315,7 @@ void rwkv_model_info(const rwkv_model *m, rwkv_info *out) {
     *out = (rwkv_info){
         .path = c->table->path,
         .name = c->name,
-        .format = rw_container_name(c->table->container),
+        .format = c->table->packed ? "gguf (packed)" : rw_container_name(c->table->container),
         .version = rw_version_name(c->version),
         .type = rw_type_name(m->main_type),
         .chat = rwkv_template_name(m->chat),

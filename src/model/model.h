@@ -108,6 +108,9 @@ rwkv_status rw_model_eval(struct rwkv_model *m, const int32_t *tokens, size_t n_
 rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat *mat, rwkv_error *err);
 void rw_packing_run(struct rwkv_model *m); /* all that was reserved; then the file's own pages are released */
 void rw_packing_end(struct rwkv_model *m); /* forgets what is still to be packed */
+/* How a matrix with rows of `cols` elements of *type is packed, and as which type, in a model most of whose
+ * matrices are of type `main`. RW_ROWS: not. */
+rw_layout rw_packing_layout(const rw_rule *rule, rw_type main, uint32_t cols, rw_type *type);
 /* Bytes that packing adds to those of the file's matrices. flags: RWKV_MODEL_*. */
 uint64_t rw_packing_growth(const rw_checkpoint *c, uint32_t flags);
 
