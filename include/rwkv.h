@@ -122,6 +122,7 @@ enum {
     RWKV_MODEL_NO_MMAP = 1,      /* read the file into memory: immune to a file that shrinks */
     RWKV_MODEL_CHECK = 2,        /* look at every weight; non-finite ones are an error */
     RWKV_MODEL_IGNORE_MEMORY = 4, /* do not compare the memory needed with the memory available */
+    RWKV_MODEL_DENSE = 16,       /* multiply zero activations of the channel mix too, to compare: same bits */
     RWKV_MODEL_EXACT = 8         /* all arithmetic in float32. Else block-quantized matrices (Q4_0 to Q8_0,
                                     Q4_K to Q6_K) are multiplied with activations rounded to eight bits, 32
                                     sharing a scale: several times faster, and as reproducible. RWKV-5 is always

@@ -46,7 +46,12 @@ typedef enum rw_form {
     RW_LOG          /* stored = log(raw): v5's time_first, raw is the bonus u */
 } rw_form;
 
-enum { RW_OPTIONAL = 1, RW_NOT_LAYER0 = 2, RW_LOOKUP = 4 /* rows are read, not multiplied */ };
+enum {
+    RW_OPTIONAL = 1,
+    RW_NOT_LAYER0 = 2,
+    RW_LOOKUP = 4, /* rows are read, not multiplied */
+    RW_SPARSE = 8  /* most of what it is multiplied with is zero */
+};
 
 typedef struct rw_rule {
     const char *name;    /* .pth name, after "blocks.N." in a layer's table */

@@ -89,13 +89,19 @@ static size_t work_floats(const rw_checkpoint *c) {
     return RW_MAX_ROWS * row + RW_LOGIT_ROWS * (size_t)c->dim[RW_D] + 64 * 16;
 }
 
+/* A multiple of 16, so that every thread's panel is aligned. */
 static size_t panel_floats(const rw_checkpoint *c) {
-    size_t row = longest_row(c);
-    return row > 4096 ? 4 * row : 16384;
+    size_t row = 4 * (size_t)longest_row(c), products = rw_products_scratch(RW_MAX_ROWS);
+    return ((row > products ? row : products) + 15) & ~(size_t)15;
 }
 
+/* The longest row, six mixes, or all low-rank products of a layer: what may be rounded together. */
 static size_t n_acts(const rw_checkpoint *c) {
-    return RW_MAX_ROWS * rw_pack_tiles(longest_row(c));
+    static const rw_dim ranks[] = {RW_RW, RW_RA, RW_RV, RW_RG, RW_RM5, RW_ES};
+    size_t most = rw_pack_tiles(longest_row(c)), mixes = 6 * rw_pack_tiles(c->dim[RW_D]), low = 0;
+    for (size_t i = 0; i < sizeof ranks / sizeof *ranks; i++) low += rw_pack_tiles(c->dim[ranks[i]]);
+    if (mixes > most) most = mixes;
+    return RW_MAX_ROWS * (low > most ? low : most);
 }
 
 static rwkv_status make_workspace(struct rwkv_model *m, rwkv_error *err) {
@@ -279,6 +285,7 @@ rwkv_status rwkv_model_open(rwkv_model **out, const char *path, const rwkv_model
     /* Eight-bit activations cost v5 more than KL 1e-4 per token even with eight-bit weights. */
     uint32_t flags = opt->flags | (m->arch == &rw_arch_v5 ? RWKV_MODEL_EXACT : 0u);
     m->exact = (flags & RWKV_MODEL_EXACT) != 0;
+    m->dense = (flags & RWKV_MODEL_DENSE) != 0;
     if (opt->group_norm_eps > 0 && m->arch != &rw_arch_v4) m->ckpt->gn_eps = opt->group_norm_eps;
     if (!(opt->flags & RWKV_MODEL_IGNORE_MEMORY)) RW_GOTO(check_memory(m->ckpt, n_threads, flags, err));
     if (opt->flags & RWKV_MODEL_CHECK) RW_GOTO(check_finite(m->ckpt->table, err));

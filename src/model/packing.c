@@ -1,8 +1,8 @@
 /* packing.c - which matrices of a model are rearranged for integer products (quant/pack.h), and when.
  *
  * Matrices of a packed file are bound as they are. For others, reserved on binding: address space of the
- * packed form. Done by the first evaluation, all threads together: strips from the file's blocks, after which the file's pages are given back. So a model opens
- * at once, and evaluation still allocates nothing. */
+ * packed form. Done by the first evaluation, all threads together: from the file's rows, after which the
+ * file's pages are given back. So a model opens at once, and evaluation still allocates nothing. */
 #include "model.h"
 #include <stdatomic.h>
 #include <string.h>
@@ -17,7 +17,8 @@ rw_layout rw_packing_layout(const rw_rule *rule, rw_type main, uint32_t cols, rw
         if (grouped || cols % 32 || rw_pack_of(main) == RW_NOT_PACKED) return RW_ROWS;
         *type = RW_Q8_0;
     }
-    return rw_pack_of(*type) == RW_NOT_PACKED ? RW_ROWS : RW_STRIPS;
+    if (rw_pack_of(*type) == RW_NOT_PACKED) return RW_ROWS;
+    return rule->flags & RW_SPARSE && cols % RW_TILE_COLS == 0 ? RW_COLUMNS : RW_STRIPS; /* slabs come in pairs */
 }
 
 static rw_layout layout_of(const rw_weight *w, rw_type main, uint32_t cols, rw_type *type) {
@@ -34,7 +35,8 @@ struct rw_packing {
 typedef struct pack_job {
     const struct rw_packing *room;
     const rw_mat *mat;
-    rw_type type;    /* packed_type */
+    rw_layout layout;
+    rw_type type;    /* of the packed matrix */
     uint8_t *out;
     atomic_bool odd; /* numbers that Q8_0 cannot hold */
 } pack_job;
@@ -47,27 +49,28 @@ static float encode_row(const rw_mat *mat, size_t row, float *values, uint8_t *b
     return factor;
 }
 
-static void pack_strips(void *ctx, size_t begin, size_t end, uint32_t thread) {
+/* Strips or blocks [begin, end). */
+static void pack_units(void *ctx, size_t begin, size_t end, uint32_t thread) {
     pack_job *j = ctx;
     const rw_mat *w = j->mat;
-    size_t strip_bytes = rw_pack_strip_bytes(rw_pack_of(j->type), w->cols), n;
-    for (size_t s = begin; s < end; s++) {
-        size_t row = s * RW_STRIP_ROWS;
-        n = w->rows - row < RW_STRIP_ROWS ? w->rows - row : RW_STRIP_ROWS;
-        uint8_t *strip = j->out + s * strip_bytes;
+    const rw_type_info *type = rw_type_get(j->type);
+    size_t unit = rw_layout_rows(j->layout), bytes = rw_layout_unit(j->layout, w->pack, w->cols);
+    size_t row_bytes = w->cols / type->block_elems * type->block_bytes;
+    uint8_t *blocks = j->room->blocks + thread * RW_STRIP_ROWS * row_bytes;
+    float factors[RW_STRIP_ROWS];
+    for (size_t u = begin; u < end; u++) {
+        size_t row = u * unit, n = w->rows - row < unit ? w->rows - row : unit;
+        uint8_t *out = j->out + u * bytes;
         if (j->type == w->type) {
-            rw_pack_strip(w->type, w->data + row * w->row_bytes, w->row_bytes, n, w->cols, strip);
+            rw_pack_rows(j->layout, j->type, w->data + row * row_bytes, row_bytes, n, w->cols, out);
             continue;
         }
-        float factors[RW_STRIP_ROWS] = {0};
-        size_t row_bytes = w->cols / rw_type_get(j->type)->block_elems * rw_type_get(j->type)->block_bytes;
-        uint8_t *blocks = j->room->blocks + thread * RW_STRIP_ROWS * row_bytes;
-        for (size_t r = 0; r < n; r++) {
+        for (size_t r = 0; r < n; r++) { /* low-rank matrices are in strips */
             factors[r] = encode_row(w, row + r, j->room->values + thread * w->cols, blocks + r * row_bytes);
             if (factors[r] == 0) atomic_store(&j->odd, true);
         }
-        rw_pack_strip(j->type, blocks, row_bytes, n, w->cols, strip);
-        memcpy(strip, factors, sizeof factors);
+        rw_pack_rows(j->layout, j->type, blocks, row_bytes, n, w->cols, out);
+        memcpy(out, factors, n * sizeof *factors);
     }
 }
 
@@ -82,12 +85,14 @@ rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat 
     if (!m->packing) m->packing = rw_calloc(1, sizeof *m->packing);
     if (!m->packing) return rw_nomem(err, sizeof *m->packing);
     mat->pack = rw_pack_of(type);
+    mat->by_columns = layout == RW_COLUMNS;
     if (w->tensor->layout != RW_ROWS) { /* by whoever wrote the file */
         mat->packed = w->data;
         return RWKV_OK;
     }
-    size_t threads = rw_pool_threads(m->pool), strips = (mat->rows + RW_STRIP_ROWS - 1) / RW_STRIP_ROWS;
-    size_t strip_bytes = rw_pack_strip_bytes(rw_pack_of(type), mat->cols);
+    size_t threads = rw_pool_threads(m->pool);
+    uint64_t bytes = 0;
+    rw_layout_bytes(layout, type, mat->rows, mat->cols, &bytes); /* the rows were checked to be whole blocks */
     if (type != mat->type && mat->cols > m->packing->widest) {
         struct rw_packing *room = m->packing;
         rw_free(room->values);
@@ -97,17 +102,18 @@ rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat 
         room->blocks = rw_calloc(threads * RW_STRIP_ROWS * room->widest, 2); /* Q8_0 takes less than 2 bytes each */
         if (!room->values || !room->blocks) return rw_nomem(err, threads * RW_STRIP_ROWS * 2 * room->widest);
     }
-    mat->packed = rw_arena_alloc(&m->arena, strips, strip_bytes);
-    if (!mat->packed) return rw_nomem(err, strips * strip_bytes);
+    mat->packed = rw_arena_alloc(&m->arena, bytes, 1);
+    if (!mat->packed) return rw_nomem(err, bytes);
     return RWKV_OK;
 }
 
 static void pack_matrix(struct rwkv_model *m, const rw_weight *w, rw_mat *mat) {
     if (w->rule->kind == RW_VECTOR || !w->tensor || w->tensor->layout != RW_ROWS || !mat->packed) return;
     pack_job job = {.room = m->packing, .mat = mat};
-    layout_of(w, m->main_type, mat->cols, &job.type);
+    job.layout = layout_of(w, m->main_type, mat->cols, &job.type);
     job.out = (uint8_t *)(uintptr_t)mat->packed; /* nobody reads it yet */
-    rw_pool_run(m->pool, (mat->rows + RW_STRIP_ROWS - 1) / RW_STRIP_ROWS, 4, pack_strips, &job);
+    size_t unit = rw_layout_rows(job.layout);
+    rw_pool_run(m->pool, (mat->rows + unit - 1) / unit, 1, pack_units, &job);
     if (atomic_load(&job.odd)) mat->packed = NULL; /* exact products it is */
     else rw_file_release(w->tensor->file, w->data, w->bytes);
 }
