@@ -37,6 +37,8 @@ typedef struct bench_row {                                    /* one test of one
     uint64_t peak_rss;            /* of the process so far, without bench_read_bandwidth's buffer */
     double bytes_per_token;       /* weights needed and state; 0 for prompts */
     limits limit;
+    uint64_t ffn_inputs, ffn_zero_inputs; /* of all samples; see rwkv_info */
+    double ffn_zeros;                     /* their quotient; 0: not counted */
     double limit_fraction; /* of the bandwidth, or of the arithmetic for prompts; 0: not known */
 } bench_row;
 

@@ -87,7 +87,7 @@ void cli_nearest(nearest *n, const char *wanted, const char *candidate);
 typedef struct model_args {
     const char *vocab, *chat, *isa;
     uint32_t threads;
-    bool no_mmap, force, check, exact;
+    bool no_mmap, force, check, exact, dense;
     float group_norm_eps;
 } model_args;
 typedef struct sampling_args {

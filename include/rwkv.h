@@ -164,6 +164,8 @@ typedef struct rwkv_info {
     uint64_t copied_bytes;    /* private memory: vectors, turned matrices, workspace */
     uint64_t state_bytes;     /* of one state, float32 */
     uint64_t session_bytes;   /* memory of one session: state and logits */
+    uint64_t ffn_inputs;      /* so far, in passes of few tokens: activations of the channel mix */
+    uint64_t ffn_zeros;       /* and how many were zero, so that their weights need not be read */
     uint8_t fingerprint[32];  /* of the model, the same for all its formats and quantizations */
     uint8_t weights_hash[32]; /* of these weights as stored (sampled, not of every byte) */
 } rwkv_info;

@@ -111,6 +111,8 @@ static rwkv_status make_workspace(struct rwkv_model *m, rwkv_error *err) {
     m->work = rw_alloc_aligned(m->work_len * sizeof *m->work);
     m->panel = rw_alloc_aligned(panels * sizeof *m->panel);
     m->logits = rw_alloc_aligned(logits * sizeof *m->logits);
+    m->sparsity = rw_arena_alloc(&m->arena, 1, sizeof *m->sparsity);
+    if (!m->sparsity) return rw_nomem(err, sizeof *m->sparsity);
     if (m->packing) m->acts = rw_alloc_aligned(n_acts(m->ckpt) * sizeof *m->acts);
     if (!m->work || !m->panel || !m->logits || (m->packing && !m->acts))
         return rw_nomem(err, (m->work_len + panels + logits) * sizeof(float));
@@ -335,6 +337,8 @@ void rwkv_model_info(const rwkv_model *m, rwkv_info *out) {
         .file_bytes = c->table->file_bytes,
         .state_bytes = m->state_len * sizeof(float),
         .session_bytes = (m->state_len + m->V) * sizeof(float),
+        .ffn_inputs = atomic_load(&m->sparsity->inputs),
+        .ffn_zeros = atomic_load(&m->sparsity->zeros),
     };
     for (size_t i = 0; i < c->table->n_tensors; i++) {
         out->n_params += c->table->tensors[i].n_elems;

@@ -10,6 +10,7 @@
 #include "../kernels/kernels.h"
 #include "checkpoint.h"
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define RW_MAX_ROWS 128u
 #define RW_LOGIT_ROWS 8u
@@ -78,6 +79,11 @@ struct rw_arch {
     void (*layer)(rw_eval *e, uint32_t layer);
 };
 
+/* Inputs of RW_SPARSE matrices in passes of few rows; zero: in all rows of the pass. */
+typedef struct rw_sparsity {
+    atomic_uint_least64_t inputs, zeros;
+} rw_sparsity;
+
 extern const rw_arch rw_arch_v4, rw_arch_v5, rw_arch_v6, rw_arch_v7, rw_arch_v7a;
 
 struct rwkv_model {
@@ -104,6 +110,7 @@ struct rwkv_model {
     size_t work_len;            /* floats */
     float *panel;               /* [n_threads][panel_len] decoded weight rows */
     size_t panel_len;           /* floats per thread */
+    rw_sparsity *sparsity;      /* counted by products.c */
     rw_act *acts;               /* [RW_MAX_ROWS][tiles of the longest row]; NULL: nothing is packed */
     float *logits;              /* [RW_LOGIT_ROWS, V] when several sequences want theirs */
     rwkv_tokenizer *tokenizer;
