@@ -6,7 +6,7 @@
 #include <string.h>
 
 const command *const cli_commands[] = {
-    &cmd_chat,   &cmd_run,        &cmd_info,  &cmd_convert, &cmd_quantize, &cmd_tokenize,
+    &cmd_chat,   &cmd_run,        &cmd_info,  &cmd_convert, &cmd_quantize, &cmd_pack, &cmd_tokenize,
     &cmd_logits, &cmd_perplexity, &cmd_bench, &cmd_help,    NULL,
 };
 

@@ -111,6 +111,8 @@ static rwkv_status make_workspace(struct rwkv_model *m, rwkv_error *err) {
     m->work = rw_alloc_aligned(m->work_len * sizeof *m->work);
     m->panel = rw_alloc_aligned(panels * sizeof *m->panel);
     m->logits = rw_alloc_aligned(logits * sizeof *m->logits);
+    m->sparsity = rw_arena_alloc(&m->arena, 1, sizeof *m->sparsity);
+    if (!m->sparsity) return rw_nomem(err, sizeof *m->sparsity);
     if (m->packing) m->acts = rw_alloc_aligned(n_acts(m->ckpt) * sizeof *m->acts);
     if (!m->work || !m->panel || !m->logits || (m->packing && !m->acts))
         return rw_nomem(err, (m->work_len + panels + logits) * sizeof(float));
@@ -163,7 +165,7 @@ static rwkv_status check_finite(const rw_table *t, rwkv_error *err) {
     rwkv_status st = RWKV_OK;
     for (size_t i = 0; i < t->n_tensors && st == RWKV_OK; i++) {
         const rw_tensor *w = &t->tensors[i];
-        if (!rw_type_is_float(w->type)) continue;
+        if (!rw_type_is_float(w->type) || w->layout != RW_ROWS) continue;
         const rw_type_info *type = rw_type_get(w->type);
         for (uint64_t at = 0; at < w->n_elems && st == RWKV_OK; at += CHUNK) {
             uint64_t n = w->n_elems - at < CHUNK ? w->n_elems - at : CHUNK;
@@ -322,7 +324,7 @@ void rwkv_model_info(const rwkv_model *m, rwkv_info *out) {
     *out = (rwkv_info){
         .path = c->table->path,
         .name = c->name,
-        .format = rw_container_name(c->table->container),
+        .format = c->table->packed ? "gguf (packed)" : rw_container_name(c->table->container),
         .version = rw_version_name(c->version),
         .type = rw_type_name(m->main_type),
         .chat = rwkv_template_name(m->chat),
@@ -335,6 +337,8 @@ void rwkv_model_info(const rwkv_model *m, rwkv_info *out) {
         .file_bytes = c->table->file_bytes,
         .state_bytes = m->state_len * sizeof(float),
         .session_bytes = (m->state_len + m->V) * sizeof(float),
+        .ffn_inputs = atomic_load(&m->sparsity->inputs),
+        .ffn_zeros = atomic_load(&m->sparsity->zeros),
     };
     for (size_t i = 0; i < c->table->n_tensors; i++) {
         out->n_params += c->table->tensors[i].n_elems;

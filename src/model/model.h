@@ -10,6 +10,7 @@
 #include "../kernels/kernels.h"
 #include "checkpoint.h"
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define RW_MAX_ROWS 128u
 #define RW_LOGIT_ROWS 8u
@@ -78,6 +79,11 @@ struct rw_arch {
     void (*layer)(rw_eval *e, uint32_t layer);
 };
 
+/* Inputs of RW_SPARSE matrices in passes of few rows; zero: in all rows of the pass. */
+typedef struct rw_sparsity {
+    atomic_uint_least64_t inputs, zeros;
+} rw_sparsity;
+
 extern const rw_arch rw_arch_v4, rw_arch_v5, rw_arch_v6, rw_arch_v7, rw_arch_v7a;
 
 struct rwkv_model {
@@ -104,6 +110,7 @@ struct rwkv_model {
     size_t work_len;            /* floats */
     float *panel;               /* [n_threads][panel_len] decoded weight rows */
     size_t panel_len;           /* floats per thread */
+    rw_sparsity *sparsity;      /* counted by products.c */
     rw_act *acts;               /* [RW_MAX_ROWS][tiles of the longest row]; NULL: nothing is packed */
     float *logits;              /* [RW_LOGIT_ROWS, V] when several sequences want theirs */
     rwkv_tokenizer *tokenizer;
@@ -123,6 +130,9 @@ rwkv_status rw_model_eval(struct rwkv_model *m, const int32_t *tokens, size_t n_
 rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat *mat, rwkv_error *err);
 void rw_packing_run(struct rwkv_model *m); /* all that was reserved; then the file's own pages are released */
 void rw_packing_end(struct rwkv_model *m); /* forgets what is still to be packed */
+/* How a matrix with rows of `cols` elements of *type is packed, and as which type, in a model most of whose
+ * matrices are of type `main`. RW_ROWS: not. */
+rw_layout rw_packing_layout(const rw_rule *rule, rw_type main, uint32_t cols, rw_type *type);
 /* Bytes that packing adds to those of the file's matrices. flags: RWKV_MODEL_*. */
 uint64_t rw_packing_growth(const rw_checkpoint *c, uint32_t flags);
 
