@@ -16,6 +16,10 @@ Darwin)
     need_library libutf8proc utf8proc
     need_library jansson jansson
     need_library libedit libedit
+    need_library libmicrohttpd libmicrohttpd
+    need_library libcurl curl
+    need_library sqlite3 sqlite
+    need_library hiredis hiredis
     need_library cmocka cmocka
     ;;
 *)
@@ -26,6 +30,10 @@ Darwin)
     need_library libutf8proc libutf8proc-dev
     need_library jansson libjansson-dev
     need_library libedit libedit-dev
+    need_library libmicrohttpd libmicrohttpd-dev
+    need_library libcurl libcurl4-openssl-dev
+    need_library sqlite3 libsqlite3-dev
+    need_library hiredis libhiredis-dev
     need_library cmocka libcmocka-dev
     [ -f /usr/include/stdio.h ] || missing="$missing libc6-dev"
     ;;
