@@ -182,6 +182,6 @@ extern const command *const cli_commands[]; /* ends with NULL */
 const command *cli_find_command(const char *name);
 int cli_unknown_command(const char *name); /* prints, with the nearest name */
 void cli_print_help(FILE *to, const command *c);
-extern const command cmd_run, cmd_chat, cmd_info, cmd_convert, cmd_quantize, cmd_pack, cmd_tokenize,
-    cmd_logits, cmd_perplexity, cmd_bench, cmd_help;
+extern const command cmd_run, cmd_chat, cmd_serve, cmd_loadtest, cmd_ingest, cmd_info, cmd_convert,
+    cmd_quantize, cmd_pack, cmd_tokenize, cmd_logits, cmd_perplexity, cmd_bench, cmd_help;
 #endif
