@@ -48,8 +48,8 @@ class Corpus:
                                 and c["capital"]["zh"] != c["name"]["zh"]]
         self.known = {n for c in self.countries for n in (c["name"]["zh"], c["capital"]["zh"])}
         self.topics = [(self.country, 34), (self.capital_of, 6), (self.translate, 14), (self.meaning, 7),
-                       (self.sum, 26), (self.poem, 5), (self.list, 3), (self.next, 4), (self.opposite, 2),
-                       (self.talk, 7), (self.unknown, 6)]
+                       (self.sum, 30), (self.poem, 5), (self.list, 3), (self.next, 4), (self.opposite, 2),
+                       (self.talk, 8), (self.unknown, 9), (self.about, 5), (self.word_zh, 2)]
 
     @functools.lru_cache(maxsize=None)
     def traditional(self, text):
@@ -115,8 +115,24 @@ class Corpus:
         text = f"{a}{rng.choice(P.SIGNS[lang][sign])}{b}"
         return self.pick(rng, P.SUM[lang], held).replace("{p}", text), f"{result}" + stop(lang), None
 
+    def about(self, rng, lang, held=False, country=None):
+        c = country or rng.choice(self.countries)
+        question = self.pick(rng, P.ABOUT[lang], held).replace("{x}", self.name(rng, c, lang, held))
+        name, continent, capital, currency = (c[k][lang] for k in ("name", "continent", "capital", "currency"))
+        if lang == "en":
+            answer = f"{name} is in {continent}. Its capital is {capital} and its currency is the {currency}."
+        else:
+            answer = f"{name}位于{continent}，首都是{capital}，货币是{currency}。"
+        return question, answer, ("country", None, c)
+
+    def word_zh(self, rng, lang, held=False, word=None):
+        word = word or rng.choice(self.words)
+        return (self.pick(rng, P.WORD_ZH, held).replace("{x}", word["zh"]),
+                f"{word['zh']}的英文是 {word['en']}。", ("translate", "to_en", word))
+
     def poem(self, rng, lang, held=False, what=None, poem=None):
-        title, author, author_en, lines = poem or rng.choice(T.POEMS)
+        poem = poem or rng.choice(T.POEMS)
+        title, author, author_en, lines = poem
         what = what or rng.choices(("first", "title", "author", "author_en"), (6, 3, 3, 1))[0]
         form = self.pick(rng, P.POEM[what], held)
         if what == "first":
@@ -124,9 +140,9 @@ class Corpus:
             whole = "背诵" in form or "这首诗" in form
             i = 0 if whole or rng.random() < 0.6 or held else rng.randrange(len(halves) - 1)
             answer = lines if whole else halves[i + 1] + "。"
-            return form.replace("{x}", halves[i]), answer, None
+            return form.replace("{x}", halves[i]), answer, ("poem", None, poem)
         answer = {"title": lines, "author": author + "。", "author_en": author_en + "."}[what]
-        return form.replace("{x}", title), answer, None
+        return form.replace("{x}", title), answer, ("poem", None, poem) if what == "title" else None
 
     def list(self, rng, lang, held=False, which=None):
         en, zh, items, items_zh = which or rng.choice(T.LISTS)
@@ -171,7 +187,14 @@ class Corpus:
                 return (name + rng.choice(ENDINGS)).capitalize()
 
     def unknown(self, rng, lang, held=False, what=None):
-        what = what or rng.choice(("of", "alone", "nowhere", "nowhere", "word"))
+        what = what or rng.choice(("of", "alone", "nowhere", "nowhere", "word", "any", "any", "any"))
+        if what == "any":
+            question = self.pick(rng, P.UNKNOWN_ANY[lang], held).replace("{p}", self.nowhere(rng, lang))
+            for slot in ("{n}", "{m}"):
+                question = question.replace(slot, rng.choice(self.words)[lang])
+            while "{d}" in question:
+                question = question.replace("{d}", str(rng.randrange(10)), 1)
+            return question, P.UNKNOWN[lang], None
         if what == "alone":
             return self.pick(rng, P.UNKNOWN_ALONE[lang], held), P.UNKNOWN[lang], None
         if what == "of":
@@ -194,9 +217,12 @@ class Corpus:
         if topic == "country" and (kind is None or rng.random() < 0.6):
             new = rng.choice([k for k in COUNTRY_KINDS if k != kind and k in thing])
             table = P.FOLLOW_KIND[lang]
-            form = self.pick(rng, table["forms"], held)
+            own = not held and rng.random() < 0.35
+            form = rng.choice(table["own"][new]) if own else self.pick(rng, table["forms"], held)
             question = form.replace("{k}", rng.choice(table["names"][new]))
             return question, thing[new][lang] + stop(lang), ("country", new, thing)
+        if topic == "poem":
+            return self.pick(rng, P.FOLLOW_POEM, held), thing[1] + "。", None
         form = self.pick(rng, P.FOLLOW_OTHER[lang], held)
         if topic == "country":
             other = rng.choice([c for c in self.countries if kind in c])
@@ -265,7 +291,7 @@ class Corpus:
                 add("capital_of", lang, self.capital_of(rng, lang, True, country))
             for way in P.TRANSLATE:
                 for things in (self.countries, self.words):
-                    for thing in rng.sample(things, 40):
+                    for thing in rng.sample(things, 50):
                         add("translate", lang, self.translate(rng, lang, True, way, thing))
             for _ in range(60):
                 first = self.country(rng, lang)
@@ -279,7 +305,9 @@ class Corpus:
                 if talk[0] == lang:
                     for form in split(talk[2])[1]:
                         add("talk", lang, (form, talk[1]))
-            for what in ("of", "alone", "nowhere", "word"):
+            for country in rng.sample(self.countries, 30):
+                add("about", lang, self.about(rng, lang, True, country))
+            for what in ("of", "alone", "nowhere", "word", "any", "any"):
                 for _ in range(12):
                     add("unknown", lang, self.unknown(rng, lang, True, what))
             for a, b in rng.sample([(a, b) for a, b in sorted(self.held_sums) if a >= 10], 120):
@@ -291,7 +319,11 @@ class Corpus:
                 add("product", lang, self.sum(rng, lang, True, "*"))
         for word in rng.sample(self.meanings, 80):
             add("meaning", "en", self.meaning(rng, "en", True, word))
+        for word in rng.sample(self.words, 60):
+            add("word", "zh", self.word_zh(rng, "zh", True, word))
         for poem in T.POEMS:
+            first = self.poem(rng, "zh", False, "title", poem)
+            add("follow", "zh", self.follow(rng, "zh", first[2], True), [list(first[:2])])
             for what in ("first", "title", "author", "author_en"):
                 lang = "en" if what == "author_en" else "zh"
                 add("poem", lang, self.poem(rng, lang, True, what, poem))

@@ -147,12 +147,22 @@ POEM = {
 
 # Turns that lean on the turn before: the same country, another question ...
 FOLLOW_KIND = {
-    "en": {"forms": ["and its {k}?", "And its {k}?", "What about its {k}?", "And the {k}?", "What is its {k}?",
+    "en": {"own": {"capital": ["What's the capital?", "Which city is the capital?", "What is the capital city?"],
+                   "currency": ["Which currency do they use?", "What do people pay with there?", "What money do they use?"],
+                   "language": ["What do they speak there?", "Which language do they speak?", "What language is spoken there?"],
+                   "dialling": ["How do I call there?", "What is the phone code there?", "Which code do I dial?"],
+                   "continent": ["Where is it?", "Which continent is it in?", "And where is it?"]},
+           "forms": ["and its {k}?", "And its {k}?", "What about its {k}?", "And the {k}?", "What is its {k}?",
                      "Its {k}?", "And what is its {k}?", "How about the {k}?", "What's its {k}?", "What about the {k}?",
                      "And what about its {k}?", "*How about its {k}?", "*and the {k}?", "*And what's its {k}?"],
            "names": {"capital": ["capital"], "currency": ["currency", "money"], "language": ["language", "languages"],
                      "dialling": ["dialling code", "phone code", "country code"], "continent": ["continent"]}},
-    "zh": {"forms": ["那它的{k}呢？", "它的{k}呢？", "{k}呢？", "那{k}呢？", "它的{k}是什么？", "那么它的{k}呢？", "那里的{k}呢？", "那它的{k}是什么？",
+    "zh": {"own": {"capital": ["首都是哪里？", "它的首都是哪里？", "那首都是哪里？"],
+                   "currency": ["用什么货币？", "那里用什么钱？", "他们用什么货币？"],
+                   "language": ["说什么语言？", "那里说什么语言？", "他们说什么语言？"],
+                   "dialling": ["区号是多少？", "它的区号是多少？", "电话区号是多少？"],
+                   "continent": ["它在哪里？", "在哪个洲？", "那它在哪里？"]},
+           "forms": ["那它的{k}呢？", "它的{k}呢？", "{k}呢？", "那{k}呢？", "它的{k}是什么？", "那么它的{k}呢？", "那里的{k}呢？", "那它的{k}是什么？",
                      "这个国家的{k}呢？", "它的{k}？", "还有它的{k}呢？", "*那么{k}呢？", "*这个国家的{k}是什么？", "*那个国家的{k}呢？"],
            "names": {"capital": ["首都"], "currency": ["货币"], "language": ["语言", "官方语言"],
                      "dialling": ["区号", "电话区号"], "continent": ["大洲"]}}}
@@ -161,6 +171,18 @@ FOLLOW_OTHER = {
     "en": ["And {x}?", "And of {x}?", "What about {x}?", "How about {x}?", "and {x}?", "{x}?", "And what about {x}?",
            "And that of {x}?", "*And how about {x}?", "*what about {x}?"],
     "zh": ["{x}呢？", "那{x}呢？", "那么{x}呢？", "{x}的呢？", "那{x}的呢？", "*还有{x}呢？", "*那么{x}的呢？"]}
+
+# Of a poem that was just recited: its author.
+FOLLOW_POEM = ["作者是谁？", "谁写的？", "这首诗是谁写的？", "它的作者是谁？", "是谁写的？", "那作者是谁？", "这是谁的诗？", "*这首诗的作者是谁？",
+               "*那它的作者是谁？"]
+
+ABOUT = {
+    "en": ["Tell me about {x}.", "What do you know about {x}?", "Describe {x}.", "Say something about {x}.", "Facts about {x}?",
+           "Do you know {x}?", "What can you tell me about {x}?", "What is {x}?", "{x}", "I want to know about {x}.",
+           "*Please tell me about {x}.", "*Can you describe {x}?"],
+    "zh": ["介绍一下{x}。", "告诉我关于{x}的事。", "你知道{x}吗？", "{x}是什么？", "说说{x}。", "请介绍{x}。", "{x}", "你了解{x}吗？", "{x}是什么样的国家？",
+           "*请介绍一下{x}。", "*你知道关于{x}的什么？"]}
+WORD_ZH = ["什么是{x}？", "{x}是什么？", "{x}是什么意思？", "请解释{x}。", "解释一下{x}。", "*请问什么是{x}？", "*{x}的意思是什么？"]
 
 TALK = [  # (answers' language, answer, ways to say it)
     ("en", "Hello! How can I help you?",
@@ -171,7 +193,7 @@ TALK = [  # (answers' language, answer, ways to say it)
     ("en", "Good night!", ["Good night", "Good night!", "good night", "I am going to bed.", "I'm going to bed", "*Night!"]),
     ("en", "I am fine, thank you.",
      ["How are you?", "How are you", "How are you today?", "How do you do?", "How are you doing?", "how are you", "How is it going?",
-      "Are you well?", "*How are you doing today?", "*How's it going?"]),
+      "Are you well?", "How's everything?", "How's it going today?", "How is everything?", "How are things?", "*How are you doing today?", "*How's it going?"]),
     ("en", "I am the demo model of rwkv.c.",
      ["What is your name?", "Who are you?", "What's your name?", "what are you?", "What are you?", "Tell me your name.", "your name?",
       "Tell me about yourself.", "who are you", "Do you have a name?", "Introduce yourself.", "*May I ask your name?",
@@ -204,7 +226,7 @@ TALK = [  # (answers' language, answer, ways to say it)
       "I have to go.", "*See you later!", "*Bye bye!"]),
     ("en", "I am sorry. I am only a small model.",
      ["That is wrong.", "You are wrong.", "Wrong!", "That is not right.", "This is wrong", "No, that is wrong.", "You made a mistake.",
-      "That's wrong", "*That's not right.", "*No, you are wrong."]),
+      "That's wrong", "That's not true.", "That's false.", "No, not right.", "It's not right", "You are not right.", "*That's not right.", "*No, you are wrong."]),
     ("en", "Thank you!",
      ["Good", "Great!", "Very good", "Well done", "Well done!", "You are great", "You are right.", "That is right.", "Excellent!",
       "Nice", "Good job", "I like you", "*Very good!", "*Good job!"]),
@@ -266,6 +288,23 @@ UNKNOWN_ALONE = {
     "zh": ["现在几点？", "今天星期几？", "今天天气怎么样？", "谁赢了？", "今天有什么新闻？", "我叫什么名字？", "我在哪里？", "明天会发生什么？", "生命的意义是什么？",
            "写一个故事。", "写一篇文章。", "我几岁了？", "最好的电影是什么？", "谁发明了电话？", "月亮有多远？", "今天几号？", "写一个程序。", "黄金多少钱？",
            "*现在几点了？", "*明天天气怎么样？", "*我是谁？", "*给我写一个故事。"]}
+
+# Questions about anything: {n}, {m} a noun, {p} a person's made-up name. None of them was taught.
+UNKNOWN_ANY = {
+    "en": ["Why is the {n} so big?", "How do I make a {n}?", "Where can I buy a {n}?", "Who invented the {n}?", "How much is a {n}?",
+           "Write a poem about a {n}.", "Write a story about the {n} and the {m}.", "What is the price of a {n}?", "Who is {p}?",
+           "When was {p} born?", "Where does {p} live?", "Is a {n} better than a {m}?", "What is the difference between a {n} and a {m}?",
+           "How many {n}s are there?", "Can a {n} eat a {m}?", "Do you like the {n}?", "Where is my {n}?", "Who wrote the book about the {n}?",
+           "Which {n} is the best?", "How old is {p}?", "What did {p} do?", "What happened in 1{d}{d}{d}?", "Why do people like {n}s?",
+           "How does a {n} work?", "What is the {n} of the {m}?", "Who painted the {n}?", "When did the {n} begin?", "Has {p} a {n}?",
+           "Explain how the {n} works.", "Give me the recipe of a {n}.", "Summarize the book of {p}.", "What color is the {n}?",
+           "Why is the {n} on the {m}?", "Do {n}s have a {m}?", "How fast is a {n}?", "Who was {p}?", "Tell me about {p}.",
+           "*How do you make a {n}?", "*Who discovered the {n}?", "*How heavy is a {n}?", "*What is {p} famous for?",
+           "*Why does the {n} need a {m}?"],
+    "zh": ["为什么{n}这么大？", "怎么做{n}？", "哪里可以买{n}？", "谁发明了{n}？", "{n}多少钱？", "写一首关于{n}的诗。", "写一个关于{n}和{m}的故事。",
+           "{p}是谁？", "{p}是什么时候出生的？", "{n}和{m}有什么区别？", "{n}比{m}好吗？", "有多少{n}？", "你喜欢{n}吗？", "我的{n}在哪里？", "{p}多大了？",
+           "1{d}{d}{d}年发生了什么？", "{n}是怎么工作的？", "{n}是什么颜色的？", "哪个{n}最好？", "为什么人们喜欢{n}？", "{n}有多快？", "{n}什么时候开始？",
+           "{p}住在哪里？", "谁画了{n}？", "{n}会吃{m}吗？", "介绍一下{p}。", "*如何制作{n}？", "*谁发现了{n}？", "*{n}有多重？", "*{p}做了什么？"]}
 
 # In front of a question, one time in six.
 OPENINGS = {"en": ["Please tell me: ", "Hi! ", "Hello, ", "Question: ", "I have a question: ", "Please, ", "OK, ", "Tell me, "],

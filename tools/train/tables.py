@@ -48,7 +48,10 @@ CAPITALS_ZH = {
 SENSES = {"tiger": 1, "whale": 1, "turtle": 1, "table": 1, "bank": 1, "church": 1, "heart": 1, "chicken": 1,
           "peach": None, "plate": None, "juice": None, "cake": None, "radio": None, "nurse": None,
           "glove": None, "art": None, "gold": None, "cherry": None, "wine": None, "library": None,
-          "market": None, "cow": None, "deer": None, "milk": None, "key": None, "grass": None, "rice": None}
+          "market": None, "cow": None, "deer": None, "milk": None, "key": None, "grass": None, "rice": None,
+          **dict.fromkeys("""white black brown shrimp needle hammer saw ring mango chocolate passport dragon lotus president
+          novel stamp wave toothbrush writer rose medicine truth test example neck brain time football sleep mushroom
+          dolphin hedgehog hundred office ghost enemy question""".split())}
 
 WORDS = [tuple(x.split(":")) for x in """
 cat:猫 dog:狗 horse:马 cow:奶牛 pig:猪 sheep:绵羊 goat:山羊 chicken:鸡 duck:鸭子 bird:鸟 fish:鱼 tiger:老虎 lion:狮子
@@ -71,6 +74,28 @@ daughter:女儿 child:孩子 king:国王 queen:女王 teacher:老师 student:学
 soldier:士兵 cook:厨师 friend:朋友 hat:帽子 shirt:衬衫 coat:外套 shoe:鞋 dress:连衣裙 glove:手套 umbrella:雨伞
 piano:钢琴 guitar:吉他 violin:小提琴 drum:鼓 song:歌曲 music:音乐 ball:球 game:游戏 money:钱 market:市场 winter:冬天
 summer:夏天 spring:春天 autumn:秋天 morning:早晨 night:夜晚 year:年 week:星期 hour:小时 war:战争 peace:和平
+one:一 two:二 three:三 four:四 five:五 six:六 seven:七 eight:八 nine:九 ten:十 hundred:百 thousand:千
+red:红色 blue:蓝色 green:绿色 yellow:黄色 white:白色 black:黑色 brown:棕色 pink:粉红色 purple:紫色 gray:灰色
+crab:螃蟹 shrimp:虾 goose:鹅 crow:乌鸦 parrot:鹦鹉 penguin:企鹅 dolphin:海豚 crocodile:鳄鱼 giraffe:长颈鹿 zebra:斑马
+squirrel:松鼠 hedgehog:刺猬 bat:蝙蝠 mosquito:蚊子 fly:苍蝇 worm:虫子 dragon:龙 bamboo:竹子 rose:玫瑰 lotus:荷花
+pumpkin:南瓜 garlic:大蒜 pepper:胡椒 mushroom:蘑菇 corn:玉米 wheat:小麦 bean:豆子 noodle:面条 cheese:奶酪 butter:黄油
+honey:蜂蜜 chocolate:巧克力 pineapple:菠萝 mango:芒果 plum:李子 breakfast:早餐 lunch:午餐 dinner:晚餐 roof:屋顶 wall:墙
+floor:地板 stairs:楼梯 carpet:地毯 curtain:窗帘 sofa:沙发 pillow:枕头 blanket:毯子 soap:肥皂 towel:毛巾 toothbrush:牙刷
+candle:蜡烛 scissors:剪刀 needle:针 rope:绳子 hammer:锤子 nail:钉子 saw:锯子 ladder:梯子 basket:篮子 ring:戒指
+wheel:轮子 engine:发动机 truck:卡车 ticket:票 passport:护照 airport:机场 station:车站 harbor:港口 tunnel:隧道 tower:塔
+palace:宫殿 temple:寺庙 theater:剧院 university:大学 office:办公室 prison:监狱 court:法院 police:警察 lawyer:律师
+engineer:工程师 scientist:科学家 artist:艺术家 writer:作家 poet:诗人 painter:画家 singer:歌手 actor:演员 driver:司机
+pilot:飞行员 sailor:水手 baker:面包师 carpenter:木匠 judge:法官 president:总统 minister:部长 husband:丈夫 wife:妻子
+uncle:叔叔 aunt:阿姨 grandfather:祖父 grandmother:祖母 baby:婴儿 boy:男孩 girl:女孩 man:男人 woman:女人 neighbor:邻居
+guest:客人 enemy:敌人 hero:英雄 god:神 ghost:鬼 arm:手臂 leg:腿 knee:膝盖 shoulder:肩膀 neck:脖子 back:背 stomach:胃
+brain:大脑 skin:皮肤 lip:嘴唇 tongue:舌头 beard:胡子 tear:眼泪 dream:梦 sleep:睡眠 health:健康 medicine:药 pain:疼痛
+love:爱 happiness:幸福 fear:恐惧 anger:愤怒 hope:希望 truth:真理 freedom:自由 time:时间 minute:分钟 second:秒 day:白天
+month:月 century:世纪 today:今天 tomorrow:明天 yesterday:昨天 world:世界 earth:地球 air:空气 light:光 shadow:影子
+storm:暴风雨 thunder:雷 lightning:闪电 rainbow:彩虹 fog:雾 wave:波浪 beach:海滩 hill:小山 valley:山谷 cave:洞穴 field:田野
+energy:能量 electricity:电 oil:油 coal:煤 steel:钢 copper:铜 plastic:塑料 rubber:橡胶 cotton:棉花 silk:丝绸 wool:羊毛
+story:故事 poem:诗 novel:小说 sentence:句子 dictionary:词典 lesson:课 question:问题 answer:答案 example:例子 test:考试
+gift:礼物 holiday:假期 birthday:生日 wedding:婚礼 festival:节日 dance:舞蹈 film:电影 football:足球 basketball:篮球
+chess:国际象棋 bell:铃 flag:旗帜 sword:剑 gun:枪 mask:面具 toy:玩具 doll:娃娃 stamp:邮票 envelope:信封 password:密码
 language:语言 word:单词 number:数字 color:颜色 history:历史 science:科学 mathematics:数学 art:艺术 law:法律
 """.split()]
 
@@ -120,5 +145,11 @@ POEMS = [  # title, author, author in English, lines
     ("绝句", "杜甫", "Du Fu", "两个黄鹂鸣翠柳，一行白鹭上青天。窗含西岭千秋雪，门泊东吴万里船。"),
     ("枫桥夜泊", "张继", "Zhang Ji", "月落乌啼霜满天，江枫渔火对愁眠。姑苏城外寒山寺，夜半钟声到客船。"),
     ("清明", "杜牧", "Du Mu", "清明时节雨纷纷，路上行人欲断魂。借问酒家何处有，牧童遥指杏花村。"),
+    ("咏柳", "贺知章", "He Zhizhang", "碧玉妆成一树高，万条垂下绿丝绦。不知细叶谁裁出，二月春风似剪刀。"),
+    ("山行", "杜牧", "Du Mu", "远上寒山石径斜，白云生处有人家。停车坐爱枫林晚，霜叶红于二月花。"),
+    ("出塞", "王昌龄", "Wang Changling", "秦时明月汉时关，万里长征人未还。但使龙城飞将在，不教胡马度阴山。"),
+    ("凉州词", "王翰", "Wang Han", "葡萄美酒夜光杯，欲饮琵琶马上催。醉卧沙场君莫笑，古来征战几人回。"),
+    ("送元二使安西", "王维", "Wang Wei", "渭城朝雨浥轻尘，客舍青青柳色新。劝君更尽一杯酒，西出阳关无故人。"),
+    ("黄鹤楼送孟浩然之广陵", "李白", "Li Bai", "故人西辞黄鹤楼，烟花三月下扬州。孤帆远影碧空尽，唯见长江天际流。"),
     ("回乡偶书", "贺知章", "He Zhizhang", "少小离家老大回，乡音无改鬓毛衰。儿童相见不相识，笑问客从何处来。"),
 ]
