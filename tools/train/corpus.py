@@ -48,7 +48,7 @@ class Corpus:
                                 and c["capital"]["zh"] != c["name"]["zh"]]
         self.known = {n for c in self.countries for n in (c["name"]["zh"], c["capital"]["zh"])}
         self.topics = [(self.country, 34), (self.capital_of, 6), (self.translate, 14), (self.meaning, 7),
-                       (self.sum, 30), (self.poem, 5), (self.list, 3), (self.next, 4), (self.opposite, 2),
+                       (self.sum, 70), (self.poem, 5), (self.list, 3), (self.next, 4), (self.opposite, 2),
                        (self.talk, 8), (self.unknown, 9), (self.about, 5), (self.word_zh, 2)]
 
     @functools.lru_cache(maxsize=None)
@@ -100,7 +100,7 @@ class Corpus:
         return question, answer[0].upper() + answer[1:] + ".", ("meaning", None, word)
 
     def sum(self, rng, lang, held=False, sign=None, pair=None):
-        sign = sign or rng.choices("+-*", (62, 32, 6))[0]
+        sign = sign or rng.choices("+-*", (64, 28, 8))[0]
         while pair is None:
             top = 9 if sign == "*" else 99
             a, b = rng.randint(0, top), rng.randint(0, top if rng.random() < 0.8 else 9)
