@@ -154,6 +154,7 @@ typedef struct rwkv_info {
     const char *version;      /* "4", "5.0", "5.1", "5.2", "6", "7", "7a" */
     const char *type;         /* type of most matrix bytes: "Q4_0" */
     const char *chat;         /* name of the chat template */
+    const char *sampling;     /* preset that the file recommends; "" if none */
     const char *tokenizer;    /* "World", "20B", "bytes", or "" when none was found */
     const char *isa;          /* kernel set in use */
     uint32_t n_layer, n_embd, n_att, n_ffn, n_head, head_size, n_vocab, n_threads;
@@ -408,6 +409,7 @@ typedef struct rwkv_convert_options {
     const char *type;     /* "F32" "F16" "BF16" "Q4_0" ... "Q6_K", any case; NULL keeps the types */
     const char *vocab;    /* vocabulary to embed; NULL: as for rwkv_model_open */
     const char *chat;     /* chat template to record; NULL: chosen from the file */
+    const char *sampling; /* preset to recommend (GGUF); NULL: that of the file, if any */
     uint32_t n_threads;
     bool (*progress)(void *user, uint64_t done, uint64_t total); /* input bytes; false cancels */
     void *progress_user;

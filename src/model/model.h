@@ -117,6 +117,7 @@ struct rwkv_model {
     rwkv_tokenizer *tokenizer;
     rwkv_error tokenizer_error; /* why there is none */
     const rwkv_template *chat;
+    const char *sampling; /* name of a preset, or "" */
     uint8_t fingerprint[32], weights_hash[32];
 };
 
