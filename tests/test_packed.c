@@ -1,6 +1,7 @@
 /* test_packed.c - packed files: the bits of the file they are made of, and nothing that is not right
  * in every respect. */
 #include "support_models.h"
+#include "file/file.h"
 #include "quant/pack.h"
 #include <math.h>
 #include <sys/stat.h>
@@ -225,6 +226,42 @@ static void wrong_layouts(void **state) {
     free(data);
 }
 
+/* RWKV_MODEL_CHECK and a scale that is no number, in strips and in columns. */
+static void numbers_that_are_none(void **state) {
+    char path[512];
+    test_shape shape = {.version = "7", .D = 128, .H = 4, .N = 32, .F = 128, .V = 128};
+    static const struct {
+        const char *type, *tensor;
+        rw_layout layout;
+    } cases[] = {{"Q5_1", "blk.1.channel_mix_key.weight", RW_STRIPS},
+                 {"Q5_1", "blk.1.channel_mix_value.weight", RW_COLUMNS},
+                 {"Q8_0", "blk.0.channel_mix_value.weight", RW_COLUMNS}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        rwkv_model_options o = {.n_threads = 1, .flags = RWKV_MODEL_CHECK};
+        rwkv_error err = {0};
+        rw_table *t = NULL;
+        rwkv_model *m = NULL;
+        size_t n;
+        convert(test_model_file(&shape, AS_PTH, RW_F16), keep(path, "packed.gguf"), "packed", cases[i].type);
+        assert_int_equal(rwkv_model_open(&m, path, &o, &err), RWKV_OK);
+        rwkv_model_free(m);
+        assert_int_equal(rw_table_open(&t, path, false, &err), RWKV_OK);
+        const rw_tensor *w = rw_table_find(t, cases[i].tensor);
+        assert_int_equal(w->layout, cases[i].layout);
+        rw_pack pack = rw_pack_of(w->type);
+        size_t offset = w->offset + rw_layout_rows(w->layout) * sizeof(float), mins = rw_pack_mins(pack);
+        if (w->layout == RW_STRIPS) offset += mins ? rw_pack_mins_at(pack) : rw_pack_scales_at(pack);
+        else offset += mins ? rw_slab_mins_at(pack) : rw_slab_scales_at(pack);
+        rw_table_close(t);
+        uint8_t *data = slurp(path, &n);
+        memcpy(data + offset + 10, "\x00\x7e", 2); /* a half that is not a number */
+        spill(path, data, n);
+        free(data);
+        expect(rwkv_model_open(&m, path, &o, &err), RWKV_E_NUMERIC, &err, cases[i].tensor);
+    }
+}
+
 static void mutants_are_refused_or_work(void **state) {
     size_t n, refused = 0, begin;
     uint8_t *data = packed_bytes(&n), *copy = malloc(n);
@@ -280,6 +317,7 @@ int main(void) {
         cmocka_unit_test(what_cannot_be),
         cmocka_unit_test(wrong_headers),
         cmocka_unit_test(wrong_layouts),
+        cmocka_unit_test(numbers_that_are_none),
         cmocka_unit_test(mutants_are_refused_or_work),
         cmocka_unit_test(program),
     };

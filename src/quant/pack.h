@@ -139,6 +139,8 @@ void rw_pack_rows(rw_layout layout, rw_type type, const uint8_t *rows, size_t ro
  * the denormal range. 0: some are beyond RW_FACTOR_MAX or no numbers. */
 #define RW_FACTOR_MAX 1e30f
 float rw_pack_factor(float *x, size_t n);
+/* Whether all factors, scales and mins of a strip or block are finite, and so its elements. */
+bool rw_layout_finite(rw_layout layout, rw_type type, const uint8_t *unit, size_t cols);
 /* False if such rows cannot be packed or the size overflows. */
 bool rw_layout_bytes(rw_layout layout, rw_type type, uint64_t rows, uint64_t cols, uint64_t *bytes);
 
