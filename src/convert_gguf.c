@@ -439,9 +439,10 @@ const rw_target rw_target_gguf = {
 static rwkv_status accept_packed(rw_plan *p, rwkv_error *err) {
     rw_type main = p->type == RW_TYPE_COUNT ? rw_checkpoint_main_type(p->c) : p->type;
     if (p->c->arch == &rw_arch_v5 || rw_pack_of(main) == RW_NOT_PACKED)
-        return rw_fail_at(err, RWKV_E_UNSUPPORTED, p->c->table->path, RWKV_NO_OFFSET,
-                          "matrices of v%s and type %s are used as they are: there is nothing to pack",
-                          rw_version_name(p->c->version), rw_type_name(main));
+        return rw_fail_at(
+            err, RWKV_E_UNSUPPORTED, p->c->table->path, RWKV_NO_OFFSET,
+            "matrices of v%s and type %s are used as they are: there is nothing to pack",
+            rw_version_name(p->c->version), rw_type_name(main));
     return accept(p, err);
 }
 

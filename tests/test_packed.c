@@ -1,5 +1,5 @@
-/* test_packed.c - packed files: the bits of the file they are made of, and nothing that is not right
- * in every respect. */
+/* test_packed.c - packed files: the bits of the file they are made of, and nothing that is not
+ * right in every respect. */
 #include "support_models.h"
 #include "file/file.h"
 #include "quant/pack.h"
@@ -54,7 +54,8 @@ static void run(const char *path, uint32_t flags, uint32_t n_threads, float out[
 }
 
 static void same_bits(void **state) {
-    static const char *const types[] = {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"};
+    static const char *const types[] = {"Q4_0", "Q4_1", "Q5_0", "Q5_1",
+                                        "Q8_0", "Q4_K", "Q5_K", "Q6_K"};
     static const struct {
         uint32_t flags, threads;
     } ways[] = {{0, 1}, {0, 3}, {RWKV_MODEL_NO_MMAP, 2}};
@@ -106,7 +107,8 @@ static void any_number_of_threads(void **state) {
 
 /* ---- refusals */
 
-static void expect(rwkv_status found, rwkv_status wanted, const rwkv_error *err, const char *needle) {
+static void expect(rwkv_status found, rwkv_status wanted, const rwkv_error *err,
+                   const char *needle) {
     if (found != wanted || !strstr(err->message, needle))
         fail_msg("status %d: %s; expected %d with '%s'", found, err->message, wanted, needle);
 }
@@ -126,7 +128,8 @@ static void what_cannot_be(void **state) {
     convert(test_model_file(&v5, AS_PTH, RW_F16), keep(rows, "rows.gguf"), "gguf", "Q8_0");
     expect(rwkv_convert(rows, out, &to_packed, &err), RWKV_E_UNSUPPORTED, &err, "nothing to pack");
 
-    convert(test_model_file(&shapes[3], AS_PTH, RW_F16), keep(packed, "packed.gguf"), "packed", "Q8_0");
+    convert(test_model_file(&shapes[3], AS_PTH, RW_F16), keep(packed, "packed.gguf"), "packed",
+            "Q8_0");
     expect(rwkv_convert(packed, out, &to_gguf, &err), RWKV_E_UNSUPPORTED, &err, "is packed");
     expect(rwkv_convert(packed, out, &to_packed, &err), RWKV_E_UNSUPPORTED, &err, "is packed");
     assert_int_equal(rwkv_model_open(&m, packed, &exact, &err), RWKV_OK);
@@ -136,7 +139,8 @@ static void what_cannot_be(void **state) {
 
 static uint8_t *packed_bytes(size_t *n) {
     char path[512];
-    convert(test_model_file(&shapes[3], AS_PTH, RW_F16), keep(path, "packed.gguf"), "packed", "Q8_0");
+    convert(test_model_file(&shapes[3], AS_PTH, RW_F16), keep(path, "packed.gguf"), "packed",
+            "Q8_0");
     return slurp(path, n);
 }
 
@@ -165,7 +169,10 @@ static rwkv_status open_bytes(const uint8_t *data, size_t n, rwkv_error *err) {
 }
 
 static void wrong_headers(void **state) {
-    enum { KIND = 4, DIMS = 4 + 2 * 8 }; /* of a key's value; of a matrix's record before its type */
+    enum {
+        KIND = 4,
+        DIMS = 4 + 2 * 8
+    }; /* of a key's value; of a matrix's record before its type */
     static const struct {
         const char *at;
         size_t skip;
@@ -197,7 +204,8 @@ static void wrong_headers(void **state) {
         *(after(copy, n, cases[i].at) + cases[i].skip) = cases[i].value;
         expect(open_bytes(copy, n, &err), cases[i].st, &err, cases[i].needle);
     }
-    for (size_t cut = 1; cut < n; cut += n / 40) assert_int_not_equal(open_bytes(data, n - cut, &err), RWKV_OK);
+    for (size_t cut = 1; cut < n; cut += n / 40)
+        assert_int_not_equal(open_bytes(data, n - cut, &err), RWKV_OK);
     free(copy);
     free(data);
 }
@@ -208,7 +216,8 @@ static void wrong_layouts(void **state) {
     static const struct {
         const char *name;
         rw_layout layout;
-    } cases[] = {{"blk.0.channel_mix_key.weight", RW_COLUMNS}, {"blk.0.channel_mix_value.weight", RW_STRIPS}};
+    } cases[] = {{"blk.0.channel_mix_key.weight", RW_COLUMNS},
+                 {"blk.0.channel_mix_value.weight", RW_STRIPS}};
     char path[512];
     test_shape shape = {.version = "7", .D = 128, .H = 4, .N = 32, .F = 128, .V = 128};
     size_t n;
@@ -243,16 +252,20 @@ static void numbers_that_are_none(void **state) {
         rw_table *t = NULL;
         rwkv_model *m = NULL;
         size_t n;
-        convert(test_model_file(&shape, AS_PTH, RW_F16), keep(path, "packed.gguf"), "packed", cases[i].type);
+        convert(test_model_file(&shape, AS_PTH, RW_F16), keep(path, "packed.gguf"), "packed",
+                cases[i].type);
         assert_int_equal(rwkv_model_open(&m, path, &o, &err), RWKV_OK);
         rwkv_model_free(m);
         assert_int_equal(rw_table_open(&t, path, false, &err), RWKV_OK);
         const rw_tensor *w = rw_table_find(t, cases[i].tensor);
         assert_int_equal(w->layout, cases[i].layout);
         rw_pack pack = rw_pack_of(w->type);
-        size_t offset = w->offset + rw_layout_rows(w->layout) * sizeof(float), mins = rw_pack_mins(pack);
-        if (w->layout == RW_STRIPS) offset += mins ? rw_pack_mins_at(pack) : rw_pack_scales_at(pack);
-        else offset += mins ? rw_slab_mins_at(pack) : rw_slab_scales_at(pack);
+        size_t offset = w->offset + rw_layout_rows(w->layout) * sizeof(float),
+               mins = rw_pack_mins(pack);
+        if (w->layout == RW_STRIPS)
+            offset += mins ? rw_pack_mins_at(pack) : rw_pack_scales_at(pack);
+        else
+            offset += mins ? rw_slab_mins_at(pack) : rw_slab_scales_at(pack);
         rw_table_close(t);
         uint8_t *data = slurp(path, &n);
         memcpy(data + offset + 10, "\x00\x7e", 2); /* a half that is not a number */
@@ -298,7 +311,8 @@ static void program(void **state) {
     test_model_free(m);
     snprintf(args, sizeof args, "pack '%s' --type q4_k --verify", path);
     int code = run_rwkv(args, NULL, &out, &err);
-    if (code || !strstr(out, "m-Q4_K-packed.gguf") || !strstr(out, "Verified")) fail_msg("%d: %s%s", code, out, err);
+    if (code || !strstr(out, "m-Q4_K-packed.gguf") || !strstr(out, "Verified"))
+        fail_msg("%d: %s%s", code, out, err);
     free(out);
     free(err);
     snprintf(path, sizeof path, "%s/m-Q4_K-packed.gguf", dir);

@@ -1,7 +1,7 @@
-/* pack.c - from rows of blocks, as files hold them, to the strips and blocks of pack.h. Nothing is lost but
- * that the scales of 256-blocks (product of a float16 and an integer) are rounded to float16, after
- * a power of two per row has been taken out of them so that none falls into float16's denormal
- * range. */
+/* pack.c - from rows of blocks, as files hold them, to the strips and blocks of pack.h. Nothing is
+ * lost but that the scales of 256-blocks (product of a float16 and an integer) are rounded to
+ * float16, after a power of two per row has been taken out of them so that none falls into
+ * float16's denormal range. */
 #include "pack.h"
 #include "blocks.h"
 #include <math.h>
@@ -209,7 +209,8 @@ void rw_pack_strip(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n
 
 void rw_pack_rows(rw_layout layout, rw_type type, const uint8_t *rows, size_t row_bytes,
                   size_t n_rows, size_t cols, uint8_t *out) {
-    (layout == RW_COLUMNS ? rw_pack_block : rw_pack_strip)(type, rows, row_bytes, n_rows, cols, out);
+    (layout == RW_COLUMNS ? rw_pack_block : rw_pack_strip)(type, rows, row_bytes, n_rows, cols,
+                                                           out);
 }
 
 float rw_pack_factor(float *x, size_t n) {
