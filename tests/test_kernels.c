@@ -10,7 +10,8 @@ static const rw_kernels *tables[8];
 static int n_tables;
 
 static int find_tables(void **state) {
-    static const char *const names[] = {"scalar", "avx2", "avx512", "neon"};
+    static const char *const names[] = {"scalar", "avx2",         "avx512",
+                                        "neon",   "neon-dotprod", "neon-i8mm"};
     (void)state;
     n_tables = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
