@@ -123,8 +123,8 @@ static uint64_t peak_rss(void) {
     return bytes > BENCH_BUFFER ? bytes - BENCH_BUFFER : bytes;
 }
 
-/* Tables with a row per vocabulary entry that are not the head are looked up, not multiplied. The
- * low-rank matrices of quantized models, floats in the file, are held as Q8_0. */
+/* Tables with a row per vocabulary entry that are not the head are looked up, not multiplied.
+ * Matrices that the file of a quantized model keeps as floats are held as Q8_0. */
 static void count_work(bench *b) {
     enum { Q8_BYTES = 34, Q8_ELEMENTS = 32 };
     rwkv_tensor_info t;
@@ -136,7 +136,7 @@ static void count_work(bench *b) {
         if (strstr(t.name, "emb") && t.dims[0] == b->info.n_vocab) {
             bytes -= (double)t.bytes * (1 - 1.0 / (double)t.dims[0]);
             params -= n;
-        } else if (quantized && !strchr(t.type, 'Q') && t.dims[0] != b->info.n_vocab) {
+        } else if (quantized && !strchr(t.type, 'Q')) {
             bytes -= (double)t.bytes - n * Q8_BYTES / Q8_ELEMENTS;
         }
         if (strstr(t.name, "ffn.value") || strstr(t.name, "channel_mix_value"))

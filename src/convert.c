@@ -147,7 +147,7 @@ typedef struct encode_job {
     rw_layout layout;
     uint64_t row0, n_rows, cols, row_bytes;
     float limit;
-    bool copy;
+    bool copy, factored;
     uint8_t *out;    /* rows, or strips or blocks of them; of copied rows nothing is put there */
     uint8_t *blocks; /* [n_threads][rows of a block][row_bytes]: on their way to a layout */
     float *rows;     /* [n_threads][cols] */
@@ -219,19 +219,18 @@ static void pack_rows(void *ctx, size_t begin, size_t end, uint32_t thread) {
     size_t unit = rw_layout_rows(j->layout),
            bytes = rw_layout_unit(j->layout, rw_pack_of(j->type), j->cols);
     uint8_t *blocks = j->blocks + thread * RW_BLOCK_ROWS * j->row_bytes;
-    bool factored = j->w->rule->kind == RW_LOWRANK;
     for (size_t u = begin; u < end; u++) {
         uint64_t row = j->row0 + u * unit, n = j->n_rows - row < unit ? j->n_rows - row : unit;
         const uint8_t *from = j->copy ? j->w->data + row * j->row_bytes : blocks;
         float factors[RW_BLOCK_ROWS];
         for (uint64_t r = 0; r < n; r++) {
             uint8_t *to = j->copy ? NULL : blocks + r * j->row_bytes;
-            if (!encode_row(j, row + r, to, factored ? &factors[r] : NULL, thread)) return;
+            if (!encode_row(j, row + r, to, j->factored ? &factors[r] : NULL, thread)) return;
         }
         uint8_t *out = j->out + u * bytes;
         memset(out, 0, bytes);
         rw_pack_rows(j->layout, j->type, from, j->row_bytes, n, j->cols, out);
-        if (factored) memcpy(out, factors, n * sizeof *factors);
+        if (j->factored) memcpy(out, factors, n * sizeof *factors);
     }
 }
 
@@ -262,7 +261,8 @@ static rwkv_status write_matrix(stream *s, const rw_piece *piece, const rw_weigh
         .n_rows = n_rows,
         .cols = cols,
         .row_bytes = row_bytes,
-        .limit = w->rule->kind == RW_LOWRANK ? RW_FACTOR_MAX : limit_of(piece->type, copy),
+        .factored = piece->factored,
+        .limit = piece->factored ? RW_FACTOR_MAX : limit_of(piece->type, copy),
         .copy = copy,
         .out = s->out,
         .blocks = s->blocks,

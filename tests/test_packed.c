@@ -86,6 +86,29 @@ static void same_bits(void **state) {
     }
 }
 
+/* rwkv.cpp's quantized files keep the head in float16: what is made of it in memory is in the file. */
+static void a_head_of_halves(void **state) {
+    static float want[N_LOGITS], got[N_LOGITS];
+    char bin[512], rows[512], packed[512];
+    rwkv_info a, b;
+    rw_table *t = NULL;
+    (void)state;
+    convert(test_model_file(&shapes[0], AS_PTH, RW_F16), keep(bin, "model.bin"), "ggmf", "Q5_1");
+    convert(bin, keep(rows, "rows.gguf"), "gguf", NULL);
+    convert(rows, keep(packed, "packed.gguf"), "packed", NULL);
+    assert_int_equal(rw_table_open(&t, rows, false, NULL), RWKV_OK);
+    assert_int_equal(rw_table_find(t, "output.weight")->type, RW_F16);
+    rw_table_close(t);
+    assert_int_equal(rw_table_open(&t, packed, false, NULL), RWKV_OK);
+    assert_int_equal(rw_table_find(t, "output.weight")->type, RW_Q8_0);
+    assert_int_equal(rw_table_find(t, "output.weight")->layout, RW_STRIPS);
+    rw_table_close(t);
+    run(rows, 0, 1, want, &a);
+    run(packed, 0, 2, got, &b);
+    assert_memory_equal(want, got, sizeof want);
+    assert_memory_equal(a.weights_hash, b.weights_hash, sizeof a.weights_hash);
+}
+
 /* The bytes do not depend on the number of threads. */
 static void any_number_of_threads(void **state) {
     char rows[512], one[512], three[512];
@@ -327,6 +350,7 @@ static void program(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bits),
+        cmocka_unit_test(a_head_of_halves),
         cmocka_unit_test(any_number_of_threads),
         cmocka_unit_test(what_cannot_be),
         cmocka_unit_test(wrong_headers),
