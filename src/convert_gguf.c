@@ -451,7 +451,7 @@ static rwkv_status place_packed(rw_plan *p, const rw_rule *rule, const rw_weight
     RW_TRY(place(p, rule, w, layer, out, err));
     rw_type main = p->type == RW_TYPE_COUNT ? rw_checkpoint_main_type(p->c) : p->type;
     rw_type rows = out->type;
-    out->layout = rw_packing_layout(rule, main, rw_rule_cols(p->c, rule), &out->type);
+    out->layout = rw_packing_layout(w->rule, main, rw_rule_cols(p->c, w->rule), &out->type);
     out->factored = out->type != rows;
     return RWKV_OK;
 }

@@ -11,7 +11,7 @@ static const test_shape shapes[] = {
     {.version = "4", .D = 256, .F = 544, .V = 300},
     {.version = "6", .D = 256, .H = 4, .N = 64, .F = 576, .V = 300, .rank = 32},
     {.version = "7", .D = 256, .H = 4, .N = 64, .F = 512, .V = 300, .rank = 32},
-    {.version = "7", .D = 96, .H = 3, .N = 32, .F = 416, .V = 270},
+    {.version = "7", .n_layer = 1, .D = 96, .H = 3, .N = 32, .F = 416, .V = 270},
     {.version = "7a", .D = 256, .H = 4, .N = 64, .F = 512, .V = 300, .rank = 32},
 };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes, MAX_V = 300 };
