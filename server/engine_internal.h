@@ -44,7 +44,10 @@ struct job {
     uint64_t max_tokens;
     uint32_t n_top;
     bool logprobs, ignore_end, no_cache;
-    rwkv_sampler *sampler;
+    rwkv_sampling sampling; /* its bias and the stops are the job's */
+    char **stops;
+    size_t n_stops;
+    rwkv_sampler *sampler; /* these two from the lane on */
     rwkv_stream *stream;
     job_event_fn on_event;
     void *user;
@@ -53,6 +56,7 @@ struct job {
 };
 
 void job_free(job *j);
+rwkv_status job_make_rules(const engine *e, job *j, rwkv_error *err);
 
 /* ------------------------------------------------------------------ lanes */
 
@@ -126,6 +130,7 @@ struct engine {
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t wake;
     bool poked, stopping, stop_now, quit;
+    rwkv_sampler *checker; /* draws nothing: tells whether a job's sampling is right */
     task *finished;          /* tasks that have run */
     job *queue, **queue_end; /* in order of arrival */
     tenant_jobs *tenants;

@@ -33,7 +33,7 @@ void lane_finish(engine *e, lane *l) {
     const bool failed = l->finish == JOB_FAILED;
     job_event event = {.kind = JOB_DONE,
                        .finish = l->finish,
-                       .stop = rwkv_stream_stop(l->job->stream),
+                       .stop = failed ? NULL : rwkv_stream_stop(l->job->stream),
                        .error = failed ? &l->err : NULL,
                        .session = l->session,
                        .session_result = l->stored,
@@ -210,7 +210,8 @@ void lane_begin(engine *e, lane *l, job *j) {
                 .n_prompt = j->text->n,
                 .n_target = j->text->n,
                 .started_ns = engine_now()};
-    lane_recall(e, l);
+    if (job_make_rules(e, j, &l->err) == RWKV_OK) lane_recall(e, l);
+    else lane_fail(e, l, NULL);
 }
 
 void lane_read(engine *e, lane *l) {
