@@ -5,9 +5,9 @@
  *     leader    a lane of the same tenant that is reading the same text now: the reading is shared
  *     state     what the request brought
  *
- * Snapshots are taken at the marks (ends of messages), at every `snapshot_every` tokens, where a follower leaves, and
- * at the end of the answer. A pause costs a batch of its own, so marks that follow each other closely are passed over,
- * but for the last. */
+ * Snapshots are taken at the marks (ends of messages; without any, the end of the prompt), at every `snapshot_every`
+ * tokens, where a follower leaves, and at the end of the answer. A pause costs a batch of its own, so marks that
+ * follow each other closely are passed over, but for the last. */
 #include "engine_internal.h"
 
 #include <stdio.h>
@@ -99,7 +99,9 @@ static bool take_over(lane *l, const rwkv_session *from, size_t n) {
 void lane_at_stop(engine *e, lane *l) {
     const job *j = l->job;
     if (!l->cached) return;
-    bool wanted = l->n_fed % e->options.snapshot_every == 0 || (l->mark < j->n_marks && l->n_fed == j->marks[l->mark]);
+    bool wanted = l->n_fed % e->options.snapshot_every == 0 ||
+                  (l->mark < j->n_marks && l->n_fed == j->marks[l->mark]) ||
+                  (!j->n_marks && l->n_fed == l->n_prompt && l->n_fed >= l->n_cached + MARK_GAP);
     for (size_t i = 0; i < e->options.max_lanes; i++) {
         lane *f = &e->lanes[i];
         if (!is_follower(f, l) || f->follow_to != l->n_fed) continue;

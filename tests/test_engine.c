@@ -320,6 +320,19 @@ static void an_edit_reads_from_the_edited_message(void **unused) {
     engine_free(e);
 }
 
+/* Without marks the end of the prompt is one. */
+static void the_same_prompt_again_reads_nothing(void **unused) {
+    (void)unused;
+    engine *e = start(&cache);
+    job_request r = request_of("a", some_tokens(5, 300), 300, 5, 1);
+    seen *s = run_job(e, r), *again = run_job(e, r);
+    assert_int_equal(again->last.n_cached, 300);
+    expect_same_answer(again, s);
+    seen_free(s);
+    seen_free(again);
+    engine_free(e);
+}
+
 static void snapshots_survive_a_restart(void **unused) {
     (void)unused;
     enum { N = 4000 };
@@ -438,6 +451,7 @@ int main(void) {
         cmocka_unit_test(cancelled_and_stopped_jobs_end), cmocka_unit_test(company_changes_nothing),
         cmocka_unit_test(a_second_question_reads_only_itself),
         cmocka_unit_test(an_edit_reads_from_the_edited_message),
+        cmocka_unit_test(the_same_prompt_again_reads_nothing),
         cmocka_unit_test(snapshots_survive_a_restart),
         cmocka_unit_test(equal_prompts_are_read_once),
         cmocka_unit_test(a_broken_state_breaks_alone),
