@@ -39,18 +39,13 @@ void seen_event(void *user, const job_event *event) {
         }
         if (event->session) {
             size_t n = rwkv_session_state_len(event->session) * sizeof(float);
-            s->state = malloc(n);
-            memcpy(s->state, rwkv_session_state(event->session), n);
+            if ((s->state = malloc(n))) memcpy(s->state, rwkv_session_state(event->session), n);
             s->pending = rwkv_session_pending(event->session);
-            if (rwkv_session_logits(event->session)) {
-                s->logits = malloc(engine_shape.V * sizeof(float));
-                memcpy(s->logits, rwkv_session_logits(event->session), engine_shape.V * sizeof(float));
-            }
         }
     }
+    if (event->kind == JOB_TOKEN && s->cancel_after && s->n_tokens >= s->cancel_after) job_cancel(s->e, s->j);
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
-    if (event->kind == JOB_TOKEN && s->cancel_after && s->n_tokens >= s->cancel_after) job_cancel(s->e, s->j);
 }
 
 seen *seen_new(engine *e) {
@@ -65,7 +60,6 @@ void seen_free(seen *s) {
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->changed);
     free(s->state);
-    free(s->logits);
     free(s);
 }
 
@@ -118,6 +112,12 @@ seen *run_job(engine *e, job_request r) {
     seen *s = submit(e, r);
     wait_done(s);
     return s;
+}
+
+void cancel_job(seen *s) {
+    pthread_mutex_lock(&s->lock);
+    if (!s->done) job_cancel(s->e, s->j);
+    pthread_mutex_unlock(&s->lock);
 }
 
 void expect_same_answer(const seen *a, const seen *b) {

@@ -27,7 +27,7 @@ typedef struct seen {
     job_event last; /* its pointers are not valid any more */
     char stop[64], message[768];
     rwkv_status status;
-    float *state, *logits; /* at the end; NULL: none */
+    float *state; /* at the end; NULL: none */
     int32_t pending;
 } seen;
 
@@ -43,6 +43,7 @@ int32_t *some_tokens(uint64_t seed, size_t n);
 job_request request_of(const char *tenant, const int32_t *tokens, size_t n, uint64_t max_tokens, uint64_t seed);
 seen *submit(engine *e, job_request r); /* must be accepted */
 seen *run_job(engine *e, job_request r); /* and waits */
+void cancel_job(seen *s); /* unless it is done */
 void expect_same_answer(const seen *a, const seen *b);
 
 #endif

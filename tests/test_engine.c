@@ -382,7 +382,7 @@ static void equal_prompts_are_read_once(void **unused) {
         }
         if (cancel) {
             while (stats_of(e).tokens_read == 0) nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
-            job_cancel(e, s[0]->j);
+            cancel_job(s[0]);
         }
         for (size_t i = 0; i < USERS; i++) {
             wait_done(s[i]);
