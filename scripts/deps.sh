@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the build needs and this machine lacks, with apt-get (Debian, Ubuntu) or brew (macOS).
-# Silent and instant when nothing is missing. With --vocab also what scripts/vocab.sh downloads with.
+# Silent and instant when nothing is missing. With --vocab also what scripts/vocab.sh downloads with; with
+# --services the Redis, nginx and HAProxy that tests start for themselves (without them those are skipped).
 set -eu
 
 missing=
@@ -40,6 +41,12 @@ Darwin)
 esac
 if [ "${1:-}" = --vocab ] && ! python3 -c 'import pip' 2>/dev/null; then
     missing="$missing $(if [ "$(uname)" = Darwin ]; then echo python; else echo python3-pip; fi)"
+fi
+
+if [ "${1:-}" = --services ]; then
+    need_command redis-server "$(if [ "$(uname)" = Darwin ]; then echo redis; else echo redis-server; fi)"
+    PATH=$PATH:/usr/sbin need_command nginx "$(if [ "$(uname)" = Darwin ]; then echo nginx; else echo nginx-light; fi)"
+    PATH=$PATH:/usr/sbin need_command haproxy haproxy
 fi
 
 if [ -n "$missing" ]; then

@@ -41,10 +41,10 @@ typedef struct store_backend {
 
 struct store { /* first member of every backend's own struct */
     const store_backend *backend;
-    char *url;
+    char *url; /* without a password; a backend that sets none gets the one it was opened with */
 };
 
-/* where: what follows the scheme. They fill *out; store.c sets the url. */
+/* where: what follows the scheme. They fill *out. */
 rwkv_status store_open_memory(store **out, const char *where, rwkv_error *err);
 rwkv_status store_open_sqlite(store **out, const char *where, rwkv_error *err);
 rwkv_status store_open_redis(store **out, const char *url, rwkv_error *err);

@@ -289,6 +289,7 @@ static void memory_close(store *s) {
         free(r->name);
         free(r);
     }
+    free(m->base.url);
     free(m->slots);
     pthread_mutex_destroy(&m->lock);
     free(m);

@@ -374,6 +374,7 @@ static void sqlite_close(store *s) {
     sqlite3_close(d->db);
     pthread_mutex_destroy(&d->lock);
     free(d->path);
+    free(d->base.url);
     free(d);
 }
 

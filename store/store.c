@@ -30,24 +30,16 @@ rwkv_status store_open(store **out, const char *url, rwkv_error *err) {
     }
     RW_TRY(schemes[i].open(&s, schemes[i].whole ? url : url + n, err));
 
-    /* without what stands between the scheme's "//" and the last '@': the password */
-    const char *rest = strstr(url, "://"), *at = rest ? strrchr(rest, '@') : NULL;
-    size_t head = at ? (size_t)(rest + 3 - url) : 0, len = strlen(at ? at + 1 : url);
-    s->url = malloc(head + len + 1);
-    if (!s->url) {
+    if (!s->url && !(s->url = strdup(url))) {
         s->backend->close(s);
-        return rw_nomem(err, len);
+        return rw_nomem(err, strlen(url));
     }
-    memcpy(s->url, url, head);
-    memcpy(s->url + head, at ? at + 1 : url, len + 1);
     *out = s;
     return RWKV_OK;
 }
 
 void store_close(store *s) {
-    if (!s) return;
-    free(s->url);
-    s->backend->close(s);
+    if (s) s->backend->close(s);
 }
 
 const char *store_url(const store *s) {

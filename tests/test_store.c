@@ -6,10 +6,16 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -53,6 +59,11 @@ static pid_t start_redis(const char *sock, const char *password) {
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
+        int nowhere = open("/dev/null", O_RDWR);
+        dup2(nowhere, 0), dup2(nowhere, 1), dup2(nowhere, 2);
+#ifdef __linux__
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+#endif
         execlp("redis-server", "redis-server", conf, (char *)NULL);
         _exit(127);
     }
@@ -485,9 +496,8 @@ static void fill_disk(const char *path, int fd) {
         g2 <= item.generation)
         _exit(14);
     store_item_free(&item);
-    limit.rlim_cur = limit.rlim_max;
     store_close(s);
-    _exit(100 + (i < 20 ? 1 : 0));
+    _exit(i > 3 ? 100 : 15);
 }
 
 static void test_full(void **state) {
@@ -710,6 +720,336 @@ static void test_locked(void **state) {
     store_close(s);
 }
 
+/* ------------------------------------------------------------------ Redis: what may happen on the way */
+
+/* Stands between store and Redis on a socket of its own; counts the bytes of replies and does one mischief. */
+typedef struct proxy {
+    char path[512];
+    int listener;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    long countdown;  /* bytes of replies until the mischief; below 0: none */
+    int delay_ms;    /* then wait; 0: close */
+    bool cut_request; /* close instead of passing the next request on */
+    bool stop;
+    int n_open;
+    long passed;     /* bytes of replies so far */
+} proxy;
+
+static int socket_at(const char *path, bool listening) {
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
+    if (fd < 0 || (listening ? bind(fd, (void *)&a, sizeof a) || listen(fd, 16) : connect(fd, (void *)&a, sizeof a)))
+        fail_msg("%s: cannot %s", path, listening ? "listen" : "connect");
+    return fd;
+}
+
+typedef struct pair {
+    proxy *p;
+    int client, server;
+} pair;
+
+/* False: the connection is to be closed. */
+static bool pass_reply(proxy *p, int client, const char *bytes, ssize_t n) {
+    pthread_mutex_lock(&p->lock);
+    bool now = p->countdown >= 0 && p->countdown < n;
+    ssize_t part = now ? (ssize_t)p->countdown : n;
+    p->countdown = now ? -1 : p->countdown < 0 ? -1 : p->countdown - n;
+    p->passed += n;
+    int delay = p->delay_ms;
+    pthread_mutex_unlock(&p->lock);
+    if (write(client, bytes, (size_t)part) != part) return false;
+    if (!now) return true;
+    if (!delay) return false;
+    sleep_ms(delay);
+    return write(client, bytes + part, (size_t)(n - part)) == n - part;
+}
+
+static void *pass(void *arg) {
+    pair *c = arg;
+    char bytes[4096];
+    for (bool open = true; open;) {
+        struct pollfd fds[2] = {{c->client, POLLIN, 0}, {c->server, POLLIN, 0}};
+        if (poll(fds, 2, 100) < 0) break;
+        if (c->p->stop) break;
+        for (int i = 0; i < 2 && open; i++) {
+            if (!fds[i].revents) continue;
+            ssize_t n = read(fds[i].fd, bytes, sizeof bytes);
+            if (n <= 0) open = false;
+            else if (i == 1) open = pass_reply(c->p, c->client, bytes, n);
+            else if (c->p->cut_request) c->p->cut_request = open = false;
+            else open = write(c->server, bytes, (size_t)n) == n;
+        }
+    }
+    close(c->client);
+    close(c->server);
+    pthread_mutex_lock(&c->p->lock);
+    c->p->n_open--;
+    pthread_mutex_unlock(&c->p->lock);
+    free(c);
+    return NULL;
+}
+
+static void *accept_all(void *arg) {
+    proxy *p = arg;
+    while (!p->stop) {
+        struct pollfd fd = {p->listener, POLLIN, 0};
+        pthread_t t;
+        if (poll(&fd, 1, 50) != 1) continue;
+        pair *c = malloc(sizeof *c);
+        *c = (pair){p, accept(p->listener, NULL, NULL), socket_at(redis_socket, false)};
+        pthread_mutex_lock(&p->lock);
+        p->n_open++;
+        pthread_mutex_unlock(&p->lock);
+        pthread_create(&t, NULL, pass, c);
+        pthread_detach(t);
+    }
+    return NULL;
+}
+
+static store *open_proxy(proxy *p, const char *name) {
+    char url[600];
+    *p = (proxy){.countdown = -1};
+    snprintf(p->path, sizeof p->path, "%s", temp_path(name));
+    pthread_mutex_init(&p->lock, NULL);
+    p->listener = socket_at(p->path, true);
+    pthread_create(&p->thread, NULL, accept_all, p);
+    snprintf(url, sizeof url, "unix:%s", p->path);
+    return open_store(url);
+}
+
+static void close_proxy(proxy *p) {
+    p->stop = true;
+    pthread_join(p->thread, NULL);
+    for (int i = 0; i < 100 && p->n_open; i++) sleep_ms(20);
+    close(p->listener);
+}
+
+static void plan(proxy *p, long countdown, int delay_ms) {
+    pthread_mutex_lock(&p->lock);
+    p->countdown = countdown;
+    p->delay_ms = delay_ms;
+    p->passed = 0;
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void expect_owner(store *s, const char *name) {
+    store_item item;
+    ok(store_get(s, "px", name, true, &item, &e_));
+    assert_string_equal(item.name, name);
+    if (item.n_data < 1 || memcmp(item.data, name, 1) != 0) fail_msg("%s got the data of another", name);
+    store_item_free(&item);
+}
+
+/* The reply is cut at every byte. A connection from the pool: the request is sent once more and done once. A new one:
+ * the request fails. Nobody ever gets what belongs to another. */
+static void test_redis_cut(void **state) {
+    proxy p;
+    uint64_t g = 0, before;
+    store_item item;
+    (void)state;
+    if (!redis_pid) skip();
+    store *s = open_proxy(&p, "cut.sock");
+    ok(store_put(s, "px", "a", NULL, 0, "aaaaaaaaaa", 10, STORE_ANY, 0, &g, &e_));
+    ok(store_put(s, "px", "b", NULL, 0, "bbbbbbbbbb", 10, STORE_ANY, 0, &g, &e_));
+    plan(&p, -1, 0);
+    expect_owner(s, "a");
+    long n_get = p.passed;
+    plan(&p, -1, 0);
+    ok(store_put(s, "px", "b", NULL, 0, "bbbbbbbbbb", 10, STORE_ANY, 0, &g, &e_));
+    long n_put = p.passed;
+    assert_true(n_get > 50 && n_put > 30);
+    for (long k = 0; k < n_get; k++) {
+        plan(&p, k, 0);
+        expect_owner(s, "a");
+        expect_owner(s, "b");
+    }
+    for (long k = 0; k < n_put; k++) {
+        before = g;
+        plan(&p, k, 0);
+        ok(store_put(s, "px", "b", NULL, 0, "bbb", 3, before, 0, &g, &e_));
+        assert_true(g == before + 1); /* once */
+        plan(&p, k, 0);
+        ok(store_put_note(s, "px", "b", "note", 4, g, &g, &e_));
+        assert_true(g == before + 2);
+    }
+    for (long k = 0; k < 40; k++) {
+        ok(store_put(s, "px", "c", NULL, 0, "ccc", 3, 0, 0, &g, &e_));
+        plan(&p, k, 0);
+        ok(store_delete(s, "px", "c", g, &e_));
+        assert_int_equal(store_get(s, "px", "c", true, &item, NULL), STORE_NONE);
+    }
+    p.cut_request = true;
+    expect_owner(s, "a");
+    store_close(s);
+    close_proxy(&p);
+}
+
+/* An answer that comes too late is not the answer to the next question. */
+static void test_redis_late(void **state) {
+    proxy p;
+    rwkv_error err;
+    store_item item;
+    uint64_t g, start;
+    (void)state;
+    if (!redis_pid) skip();
+    store *s = open_proxy(&p, "late.sock");
+    ok(store_put(s, "px", "a", NULL, 0, "aaaaaaaaaa", 10, STORE_ANY, 0, &g, &e_));
+    ok(store_put(s, "px", "b", NULL, 0, "bbbbbbbbbb", 10, STORE_ANY, 0, &g, &e_));
+    for (long k = 0; k < 60; k += 59) {
+        plan(&p, k, 2300);
+        start = rw_os_now_ns();
+        assert_int_equal(store_get(s, "px", "a", true, &item, &err), STORE_FAILED);
+        assert_true(rw_os_now_ns() - start < 8000000000u);
+        if (!strstr(err.message, "no answer in time")) fail_msg("found %s", err.message);
+        for (int i = 0; i < 5; i++) {
+            expect_owner(s, "b");
+            sleep_ms(120);
+        }
+    }
+    store_close(s);
+    close_proxy(&p);
+}
+
+/* Says what it is told to, to every request but the first of a connection. */
+typedef struct liar {
+    int listener;
+    const char *says;
+    bool stop;
+} liar;
+
+static void *lie(void *arg) {
+    liar *l = arg;
+    char bytes[65536];
+    while (!l->stop) {
+        struct pollfd fd = {l->listener, POLLIN, 0};
+        if (poll(&fd, 1, 50) != 1) continue;
+        int c = accept(l->listener, NULL, NULL);
+        struct pollfd in = {c, POLLIN, 0};
+        for (int i = 0; !l->stop; i++) {
+            while (!l->stop && poll(&in, 1, 50) == 0) continue;
+            if (read(c, bytes, sizeof bytes) <= 0) break;
+            const char *says = i == 0 ? "+PONG\r\n" : l->says;
+            if (write(c, says, strlen(says)) < 0) break;
+        }
+        close(c);
+    }
+    return NULL;
+}
+
+static void test_redis_lies(void **state) {
+    static const char *const lies[] = {
+        "-LOADING Redis is loading the dataset in memory\r\n", "-READONLY You can't write against a read only replica.\r\n",
+        "-ERR\r\n", "+OK\r\n", ":1\r\n", "$-1\r\n", "$2\r\nok\r\n", "*0\r\n", "*-1\r\n", "*-5\r\n", "$-7\r\n",
+        "*2147483647\r\n", "*99999999999999999999\r\n", "$99999999999999999999\r\n", "what?\r\n", "\r\n",
+        "*2\r\n$1\r\nx\r\n$2\r\nok\r\n", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
+        "$1073741824\r\nnever comes",
+    };
+    liar l = {0};
+    char url[600], path[512];
+    pthread_t t;
+    (void)state;
+    snprintf(path, sizeof path, "%s", temp_path("liar.sock"));
+    snprintf(url, sizeof url, "unix:%s", path);
+    l.listener = socket_at(path, true);
+    l.says = "+OK\r\n";
+    pthread_create(&t, NULL, lie, &l);
+    store *s = open_store(url);
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        store_item item;
+        uint64_t g, bytes;
+        rwkv_error err = {0};
+        l.says = lies[i];
+        seen none = {.s = s};
+        if (store_get(s, "px", "a", true, &item, &err) != STORE_FAILED) fail_msg("%s was believed", lies[i]);
+        if (!strstr(err.message, path)) fail_msg("%s: %s", lies[i], err.message);
+        if (i == sizeof lies / sizeof *lies - 1) break; /* the slow one */
+        assert_int_equal(store_put(s, "px", "a", NULL, 0, "x", 1, STORE_ANY, 0, &g, NULL), STORE_FAILED);
+        assert_int_equal(store_list(s, "px", see, &none, NULL), STORE_FAILED);
+        assert_int_equal(store_usage(s, "px", &g, &bytes, NULL), STORE_FAILED);
+        assert_int_equal(store_trim(s, "px", 0, NULL), STORE_FAILED);
+    }
+    store_close(s);
+    l.stop = true;
+    pthread_join(t, NULL);
+    close(l.listener);
+}
+
+/* A password, a memory limit, a restart. */
+static void test_redis_server(void **state) {
+    char sock[512], url[700];
+    static uint8_t data[8 << 20];
+    rwkv_error err = {0};
+    store_item item;
+    store *s = NULL;
+    uint64_t g, n, bytes;
+    store_result r = STORE_OK;
+    (void)state;
+    if (!redis_pid) skip();
+    snprintf(sock, sizeof sock, "%s", temp_path("own.sock"));
+    pid_t pid = start_redis(sock, "open:ses@me");
+    snprintf(url, sizeof url, "unix:%s", sock);
+    assert_int_equal(store_open(&s, url, &err), RWKV_E_IO);
+    if (!strstr(err.message, "NOAUTH")) fail_msg("found %s", err.message);
+    snprintf(url, sizeof url, "unix::wrong@%s", sock);
+    assert_int_equal(store_open(&s, url, &err), RWKV_E_IO);
+    if (strstr(err.message, ":wrong")) fail_msg("the password is in: %s", err.message);
+    snprintf(url, sizeof url, "unix:default:open%%3ases%%40me@%s?db=3", sock);
+    ok(store_open(&s, url, &e_));
+    assert_null(strstr(store_url(s), "ses"));
+    int i = 0;
+    for (; i < 20 && !r; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "o%d", i);
+        r = store_put(s, "own", name, NULL, 0, data, sizeof data, 0, 0, &g, &err);
+    }
+    assert_int_equal(r, STORE_FULL);
+    ok(store_usage(s, "own", &n, &bytes, &e_));
+    assert_true(n == (uint64_t)i - 1 && bytes == n * sizeof data);
+    ok(store_get(s, "own", "o0", true, &item, &e_));
+    store_item_free(&item);
+    ok(store_trim(s, "own", 2 * sizeof data, &e_));
+    ok(store_put(s, "own", "o0", NULL, 0, "small", 5, STORE_ANY, 0, &g, &e_));
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    assert_int_equal(store_get(s, "own", "o0", true, &item, &err), STORE_FAILED);
+    if (!strstr(err.message, sock)) fail_msg("found %s", err.message);
+    unlink(sock);
+    pid = start_redis(sock, "open:ses@me");
+    assert_int_equal(store_get(s, "own", "o0", true, &item, &err), STORE_NONE); /* it kept nothing: save "" */
+    ok(store_put(s, "own", "o0", NULL, 0, "small", 5, 0, 0, &g, &e_));
+    store_close(s);
+    stop(pid);
+    static const char *const wrong[] = {"redis://", "redis://h:99999", "redis://h/x", "redis://pass@h", "redis://:%zz@h",
+                                        "unix:", "redis://[::1", "unix:/x?db=y"};
+    for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) assert_int_equal(store_open(&s, wrong[k], &err), RWKV_E_ARG);
+    assert_int_equal(store_open(&s, "rediss://h", &err), RWKV_E_UNSUPPORTED);
+    assert_int_equal(store_open(&s, "redis://:secret@127.0.0.1:1", &err), RWKV_E_IO);
+    if (!strstr(err.message, "redis://127.0.0.1:1") || strstr(err.message, "secret")) fail_msg("found %s", err.message);
+    assert_int_equal(store_open(&s, "redis://[::1]:1/2", &err), RWKV_E_IO);
+}
+
+/* An item that somebody moved to another name is not taken for it. */
+static void test_redis_moved(void **state) {
+    char command[700];
+    store_item item;
+    rwkv_error err;
+    uint64_t g;
+    (void)state;
+    if (!redis_pid || system("command -v redis-cli >/dev/null") != 0) skip();
+    store *s = open_store(backend_url(REDIS, ""));
+    ok(store_put(s, "mv", "a", NULL, 0, "aaa", 3, STORE_ANY, 0, &g, &e_));
+    ok(store_put(s, "mv", "b", NULL, 0, "bbb", 3, STORE_ANY, 0, &g, &e_));
+    snprintf(command, sizeof command, "redis-cli -s %s COPY 'rwkv:{mv}:i:a' 'rwkv:{mv}:i:b' REPLACE >/dev/null", redis_socket);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(store_get(s, "mv", "b", true, &item, &err), STORE_FAILED);
+    if (!strstr(err.message, "holds something else")) fail_msg("found %s", err.message);
+    ok(store_get(s, "mv", "a", true, &item, &e_));
+    store_item_free(&item);
+    store_close(s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_put_get),  cmocka_unit_test(test_names),   cmocka_unit_test(test_list_trim),
@@ -717,6 +1057,8 @@ int main(void) {
         cmocka_unit_test(test_race),     cmocka_unit_test(test_kill),    cmocka_unit_test(test_full),
         cmocka_unit_test(test_foreign),  cmocka_unit_test(test_damaged), cmocka_unit_test(test_private),
         cmocka_unit_test(test_read_only), cmocka_unit_test(test_locked),
+        cmocka_unit_test(test_redis_cut), cmocka_unit_test(test_redis_late), cmocka_unit_test(test_redis_lies),
+        cmocka_unit_test(test_redis_server), cmocka_unit_test(test_redis_moved),
     };
     return cmocka_run_group_tests(tests, begin_all, end_all);
 }
