@@ -257,9 +257,7 @@ static void a_turn_is_whole_or_not_at_all(void **unused) {
     alone_turn(&a, &r, s);
     seen_free(s);
     r = turn_of("t", "one", 1, 300);
-    s = submit(e, r);
-    wait_tokens(s, 3);
-    cancel_job(s);
+    s = submit_and_cancel(e, r, 3);
     wait_done(s);
     assert_int_equal(s->last.finish, JOB_CANCELLED);
     seen_free(s);
