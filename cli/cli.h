@@ -87,7 +87,7 @@ void cli_nearest(nearest *n, const char *wanted, const char *candidate);
 typedef struct model_args {
     const char *vocab, *chat, *isa;
     uint32_t threads;
-    bool no_mmap, force, check, exact;
+    bool no_mmap, force, check, exact, dense;
     float group_norm_eps;
 } model_args;
 typedef struct sampling_args {
@@ -188,6 +188,6 @@ extern const command *const cli_commands[]; /* ends with NULL */
 const command *cli_find_command(const char *name);
 int cli_unknown_command(const char *name); /* prints, with the nearest name */
 void cli_print_help(FILE *to, const command *c);
-extern const command cmd_run, cmd_chat, cmd_info, cmd_convert, cmd_quantize, cmd_tokenize,
-    cmd_logits, cmd_perplexity, cmd_bench, cmd_help;
+extern const command cmd_run, cmd_chat, cmd_serve, cmd_loadtest, cmd_ingest, cmd_info, cmd_convert,
+    cmd_quantize, cmd_pack, cmd_tokenize, cmd_logits, cmd_perplexity, cmd_bench, cmd_help;
 #endif

@@ -409,7 +409,8 @@ int cli_open_model(rwkv_model **out, const char *path, const model_args *a) {
     rwkv_model_options o = {
         .n_threads = a->threads,
         .flags = (a->no_mmap ? RWKV_MODEL_NO_MMAP : 0u) | (a->check ? RWKV_MODEL_CHECK : 0u) |
-                 (a->force ? RWKV_MODEL_IGNORE_MEMORY : 0u) | (a->exact ? RWKV_MODEL_EXACT : 0u),
+                 (a->force ? RWKV_MODEL_IGNORE_MEMORY : 0u) | (a->exact ? RWKV_MODEL_EXACT : 0u) |
+                 (a->dense ? RWKV_MODEL_DENSE : 0u),
         .isa = a->isa,
         .vocab = a->vocab,
         .chat = a->chat,

@@ -78,10 +78,14 @@ typedef struct job_event {
     const char *stop;          /* JOB_DONE: the stop string found, or NULL */
     const rwkv_error *error;   /* JOB_DONE with JOB_FAILED. RWKV_E_STATE with code "conflict": see `conflict` */
     bool conflict;             /* another server or request advanced the session: HTTP 409 */
+    store_result session_result; /* JOB_DONE: what the store said to the session: STORE_NONE: there is none; STORE_FULL,
+                                    STORE_FAILED: not read or not saved */
+    uint64_t session_generation; /* JOB_DONE: after the commit */
     uint64_t n_prompt;         /* tokens of the prompt (with a session: of its whole past and the new ones) */
     uint64_t n_cached;         /* of them not read again, because a snapshot or the session had them */
     uint64_t n_read;           /* of them read so far */
-    uint64_t n_generated;
+    uint64_t n_generated;        /* tokens chosen, with those of the stop string and the end token */
+    uint64_t n_visible;          /* of them those with text that is shown or held back; JOB_DONE: shown */
     double seconds_queued, seconds_prompt, seconds_answer;
     const rwkv_session *session; /* JOB_DONE: the state after the visible answer, for return_state and embeddings; valid
                                     during the call; NULL if it failed early */
@@ -144,6 +148,9 @@ store_result session_fork(engine *e, const char *tenant, const char *name, const
  * no snapshot has them, read again; on_event as for a job. */
 submit_result session_rewind(engine *e, const char *tenant, const char *name, uint64_t n_turns, job_event_fn on_event,
                              void *user, rwkv_error *err);
+/* Replaces the note alone. expected: a generation, or STORE_ANY. */
+store_result session_set_note(engine *e, const char *tenant, const char *name, uint64_t expected, const void *note,
+                              size_t n_note, uint64_t *generation, rwkv_error *err);
 store_result session_rename(engine *e, const char *tenant, const char *name, const char *to, rwkv_error *err);
 store_result session_delete(engine *e, const char *tenant, const char *name, rwkv_error *err);
 /* As a portable state file (rwkv_session_save; the tokens travel in its note), and back. *data: rwkv_free... free() */
