@@ -10,7 +10,7 @@ static const rw_kernels *tables[8];
 static int n_tables;
 
 static int find_tables(void **state) {
-    static const char *const names[] = {"scalar", "avx2",         "avx512",
+    static const char *const names[] = {"scalar", "avx2",         "avxvnni",  "avx512",
                                         "neon",   "neon-dotprod", "neon-i8mm"};
     (void)state;
     n_tables = 0;

@@ -261,6 +261,12 @@ INLINE vi all_words(int32_t v) {
     return (vi){_mm256_set1_epi32(v), _mm256_set1_epi32(v)};
 }
 
+#ifdef RW_AVXVNNI
+INLINE __m256i dot4_half(const rw_pack P, __m256i acc, __m256i w, __m256i x) {
+    (void)P;
+    return _mm256_dpbusd_avx_epi32(acc, w, x);
+}
+#else
 /* Sums of two products fit in 16 bits when q has at most six (63 * 127 * 2); with eight bits each
  * product (255 * 127) is widened on its own. */
 INLINE __m256i dot4_half(const rw_pack P, __m256i acc, __m256i w, __m256i x) {
@@ -272,6 +278,7 @@ INLINE __m256i dot4_half(const rw_pack P, __m256i acc, __m256i w, __m256i x) {
     return _mm256_add_epi32(
         acc, _mm256_add_epi32(_mm256_madd_epi16(a, ones), _mm256_madd_epi16(b, ones)));
 }
+#endif
 
 /* acc + w * (quad i) */
 INLINE vi dot4(const rw_pack P, vi acc, vi w, const int8_t *q, const int i) {
@@ -379,6 +386,8 @@ static void quantize(const float *x, size_t n, rw_act *out, size_t stride) {
 
 #include "table.h"
 
-#ifndef RW_AVX512
+#if defined(RW_AVXVNNI)
+const rw_kernels rw_kernels_avxvnni = {.name = "avxvnni", KERNELS};
+#elif !defined(RW_AVX512)
 const rw_kernels rw_kernels_avx2 = {.name = "avx2", KERNELS};
 #endif

@@ -97,7 +97,7 @@ typedef struct rw_kernels {
 rwkv_status rw_kernels_get(const rw_kernels **out, const char *isa, rwkv_error *err);
 
 extern const rw_kernels rw_kernels_scalar;
-extern const rw_kernels rw_kernels_avx2, rw_kernels_avx512; /* only in x86-64 builds */
+extern const rw_kernels rw_kernels_avx2, rw_kernels_avxvnni, rw_kernels_avx512; /* x86-64 */
 extern const rw_kernels rw_kernels_neon, rw_kernels_neon_dotprod, rw_kernels_neon_i8mm; /* arm64 */
 
 #endif

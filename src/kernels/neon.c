@@ -1,7 +1,7 @@
 /* neon.c - the kernels for arm64: the vectors and their operations, the rounding of activations, and
- * the table; what is done with them: decode.h, floats.h, packed.h. Compiled three times: as it is,
- * for every arm64 processor; by neon_dotprod.c with instructions that multiply four bytes at once
- * (RW_DOTPROD); by neon_i8mm.c with those that multiply 2 x 8 by 8 x 2 bytes (RW_I8MM).
+ * the table; what is done with them: decode.h, floats.h, packed.h, columns.h. Compiled three times:
+ * as it is, for every arm64 processor; by neon_dotprod.c with instructions that multiply four bytes
+ * at once (RW_DOTPROD); by neon_i8mm.c with those that multiply 2 x 8 by 8 x 2 bytes (RW_I8MM).
  *
  * Eight floats are two registers, which gives the sums of avx2.c their order and their bits. */
 #include "../quant/blocks.h"
@@ -252,6 +252,53 @@ INLINE vi or_masked(vi v, vi bits, const int mask) {
     return (vi){vorrq_s32(v.lo, bits.lo), vorrq_s32(v.hi, bits.hi)};
 }
 
+/* v with bits `value` set in bytes where `bits` has `bit`; v lacks them. */
+INLINE int32x4_t or_where_half(int32x4_t v, int32x4_t bits, const int bit, const int value) {
+    uint8x16_t set = vtstq_u8(bytes_of(bits), vdupq_n_u8((uint8_t)bit));
+    return vreinterpretq_s32_u8(vorrq_u8(bytes_of(v), and16(set, value)));
+}
+
+INLINE vi or_where(vi v, vi bits, const int bit, const int value) {
+    return (vi){or_where_half(v.lo, bits.lo, bit, value), or_where_half(v.hi, bits.hi, bit, value)};
+}
+
+/* Register by register: the bytes (pairs) of the lower or upper half of a and b in turn. */
+INLINE vi mix_bytes(vi a, vi b, const int upper) {
+    uint8x16_t alo = bytes_of(a.lo), ahi = bytes_of(a.hi), blo = bytes_of(b.lo),
+               bhi = bytes_of(b.hi);
+    return upper ? words_of(vzip2q_u8(alo, blo), vzip2q_u8(ahi, bhi))
+                 : words_of(vzip1q_u8(alo, blo), vzip1q_u8(ahi, bhi));
+}
+
+INLINE int32x4_t mix_pairs_half(int32x4_t a, int32x4_t b, const int upper) {
+    int16x8_t x = vreinterpretq_s16_s32(a), y = vreinterpretq_s16_s32(b);
+    return vreinterpretq_s32_s16(upper ? vzip2q_s16(x, y) : vzip1q_s16(x, y));
+}
+
+INLINE vi mix_pairs(vi a, vi b, const int upper) {
+    return (vi){mix_pairs_half(a.lo, b.lo, upper), mix_pairs_half(a.hi, b.hi, upper)};
+}
+
+INLINE void put_line(uint8_t *p, vi v) {
+    vst1q_u8(p, bytes_of(v.lo));
+    vst1q_u8(p + 16, bytes_of(v.hi));
+}
+
+/* Bit i: byte i of 32 is not zero. */
+INLINE uint32_t nonzero_bytes(const int8_t *p) {
+    const uint8x16_t each = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201));
+    uint8x16_t lo = vandq_u8(vtstq_s8(vld1q_s8(p), vld1q_s8(p)), each);
+    uint8x16_t hi = vandq_u8(vtstq_s8(vld1q_s8(p + 16), vld1q_s8(p + 16)), each);
+    uint8x16_t sums = vpaddq_u8(lo, hi); /* thrice: eight bytes of one bit each become one */
+    sums = vpaddq_u8(sums, sums);
+    sums = vpaddq_u8(sums, sums);
+    return vgetq_lane_u32(vreinterpretq_u32_u8(sums), 0);
+}
+
+INLINE void fetch(const void *p) {
+    __builtin_prefetch(p);
+}
+
 INLINE vi minus_128(vi v) {
     const uint8x16_t top = vdupq_n_u8(0x80);
     return words_of(veorq_u8(bytes_of(v.lo), top), veorq_u8(bytes_of(v.hi), top));
@@ -358,6 +405,8 @@ INLINE void column_sums(const rw_pack P, const int NT, const uint8_t *tile, cons
     }
 }
 #endif
+
+#include "columns.h"
 
 /* ---- activations */
 
