@@ -502,8 +502,11 @@ static void check_columns(const packed *p, size_t tokens, uint64_t seed, uint64_
     for (int i = 0; i < n_tables; i++) {
         for (int all = 0; all < 2; all++) {
             guarded y = guard_new(n * sizeof(float));
-            tables[i]->matmul_columns[pack](blocks.p, p->cols, p->rows, a.p, tokens, all, 0.7f, y.p,
+            guarded c = guard_new(p->cols / 64 * (size_t)rw_pack_scales(pack) * sizeof(rw_chosen));
+            rw_choose_columns(pack, a.p, tokens, p->cols, all, c.p);
+            tables[i]->matmul_columns[pack](blocks.p, p->cols, p->rows, a.p, c.p, tokens, 0.7f, y.p,
                                             stride);
+            guard_free(c);
             same_bits(y.p, want.p, n);
             guard_free(y);
         }

@@ -182,15 +182,8 @@ INLINE void widen16(b16 q, f8 *a, f8 *b) {
 #include "floats.h"
 #include "decode.h"
 
-/* ---- for columns.h: bit j tells that byte j of 32 is not zero */
-
-INLINE uint32_t nonzero_bytes(const int8_t *q) {
-    __m256i v = _mm256_loadu_si256((const __m256i *)q);
-    return ~(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_setzero_si256()));
-}
-
 INLINE void fetch(const uint8_t *p) {
-    _mm_prefetch((const char *)p, _MM_HINT_T0);
+    _mm_prefetch((const char *)p, _MM_HINT_T1);
 }
 
 #ifndef RW_AVX512

@@ -22,6 +22,16 @@ enum {
     RW_FEW = 4     /* and matmul_columns */
 };
 
+/* Of the columns of one scale (32, or 16 for six bits): those that n_tokens <= RW_FEW rows of activations
+ * need, four by four. quad[(i * n_tokens + t) * 4]: the activations of token t for quad i; the last
+ * quad is completed with zeros. A kernel may read 16 bytes from any quad. */
+typedef struct rw_chosen {
+    bool zero;                       /* of all tokens: adds nothing */
+    uint8_t n;                       /* quads */
+    uint8_t column[RW_SLAB_COLS];    /* in the slab */
+    int8_t quad[RW_SLAB_COLS * RW_FEW + 12];
+} rw_chosen;
+
 typedef struct rw_kernels {
     const char *name; /* "scalar", "avx2", ... */
 
@@ -50,11 +60,11 @@ typedef struct rw_kernels {
     void (*matmul_packed[RW_PACK_COUNT])(const uint8_t *strips, size_t cols, size_t n_rows,
                                          const rw_act *x, size_t n_tokens, float scale, float *y,
                                          size_t y_stride);
-    /* The same bits from blocks: n_tokens <= RW_FEW. Columns whose activations are zero for all
-     * tokens are not read, unless `all`. */
+    /* The same bits from blocks: n_tokens <= RW_FEW, chosen: of every scale of a row. Other columns
+     * are not read. */
     void (*matmul_columns[RW_PACK_COUNT])(const uint8_t *blocks, size_t cols, size_t n_rows,
-                                          const rw_act *x, size_t n_tokens, bool all, float scale,
-                                          float *y, size_t y_stride);
+                                          const rw_act *x, const rw_chosen *chosen, size_t n_tokens,
+                                          float scale, float *y, size_t y_stride);
     /* n_tiles tiles of a strip, or 2 n_tiles slabs of a block, as wide tiles; those of a block's
      * eight strips are out_stride bytes apart. */
     void (*widen[RW_PACK_COUNT])(const uint8_t *tiles, size_t n_tiles, uint8_t *out);
@@ -91,6 +101,11 @@ typedef struct rw_kernels {
     void (*wkv7)(const float *r, const float *w, const float *k, const float *v, const float *kappa,
                  const float *a, size_t stride, float *S, float *y, size_t n_tokens, size_t n);
 } rw_kernels;
+
+/* The columns that are not zero for all of n_tokens interleaved rows of activations, as matmul_packed takes
+ * them; with `all` every column. out: one for each scale of a row of `cols` columns. */
+void rw_choose_columns(rw_pack pack, const rw_act *x, size_t n_tokens, size_t cols, bool all,
+                       rw_chosen *out);
 
 /* isa NULL: $RWKV_ISA, else the best that CPU and system support. An unknown or unsupported name is
  * RWKV_E_ARG and the message lists the usable ones. */

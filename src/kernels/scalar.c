@@ -220,38 +220,37 @@ static inline void matmul_wide(rw_pack p, const uint8_t *tiles, size_t n_tiles, 
     }
 }
 
-/* sum + (what slab i of a block adds to row r). */
-static float slab_row(rw_pack p, const uint8_t *slab, size_t r, const rw_act *x, size_t g,
-                      float sum) {
-    size_t n_scales = (size_t)rw_pack_scales(p) / 2, n = RW_SLAB_COLS / n_scales;
+/* sum + (what the chosen columns of scale s of a slab, group g of its tile, add to row r). */
+static float slab_row(rw_pack p, const uint8_t *slab, size_t r, const rw_act *x,
+                      const rw_chosen *chosen, size_t stride, size_t t, size_t g, size_t s, float sum) {
     int zero = rw_pack_mins(p) ? 0 : 1 << rw_pack_zero_shift(p);
-    for (size_t s = 0; s < n_scales; s++) {
-        int32_t dot_product = 0;
-        for (size_t c = s * n; c < s * n + n; c++) {
-            int q = x->q[32 * g + c];
-            if (q) dot_product += (slab_element(p, slab, r, c) - zero) * q;
-        }
-        float scale = rw_half_at(slab + rw_slab_scales_at(p) + 2 * (RW_BLOCK_ROWS * s + r));
-        sum = fmaf((float)dot_product, scale * x->d[g], sum);
-    }
+    int32_t dot_product = 0;
+    for (size_t i = 0; i < 4 * (size_t)chosen->n; i++)
+        dot_product += (slab_element(p, slab, r, chosen->column[i]) - zero) *
+                       chosen->quad[(i / 4 * stride + t) * 4 + i % 4];
+    float scale = rw_half_at(slab + rw_slab_scales_at(p) + 2 * (RW_BLOCK_ROWS * s + r));
+    sum = fmaf((float)dot_product, scale * x->d[g], sum);
     if (!rw_pack_mins(p)) return sum;
     return fmaf(rw_half_at(slab + rw_slab_mins_at(p) + 2 * r), x->dsum[g], sum);
 }
 
 static inline void matmul_columns(rw_pack p, const uint8_t *blocks, size_t cols, size_t n_rows,
-                                  const rw_act *x, size_t n_tokens, bool all, float scale, float *y,
-                                  size_t y_stride) {
+                                  const rw_act *x, const rw_chosen *chosen, size_t n_tokens,
+                                  float scale, float *y, size_t y_stride) {
+    size_t n_scales = (size_t)rw_pack_scales(p) / 2;
     for (size_t row = 0; row < n_rows; row++) {
         const uint8_t *block = blocks + row / RW_BLOCK_ROWS * rw_block_bytes(p, cols);
         size_t r = row % RW_BLOCK_ROWS;
         float factor;
         memcpy(&factor, block + 4 * r, sizeof factor);
         for (size_t t = 0; t < n_tokens; t++) {
-            const uint8_t *slab = block + 4 * RW_BLOCK_ROWS;
             float sum = 0;
-            for (size_t i = 0; i < cols / RW_SLAB_COLS; i++, slab += rw_slab_bytes(p)) {
-                const rw_act *a = &x[i / 2 * n_tokens + t];
-                if (all || a->d[i % 2] != 0.0f) sum = slab_row(p, slab, r, a, i % 2, sum);
+            for (size_t i = 0; i < cols / RW_SLAB_COLS * n_scales; i++) {
+                const uint8_t *slab = block + 4 * RW_BLOCK_ROWS + i / n_scales * rw_slab_bytes(p);
+                size_t group = i / n_scales;
+                if (chosen[i].zero) continue;
+                sum = slab_row(p, slab, r, &x[group / 2 * n_tokens + t], &chosen[i], n_tokens, t,
+                               group % 2, i % n_scales, sum);
             }
             y[t * y_stride + row] = factor * scale * sum;
         }
@@ -264,8 +263,9 @@ static inline void matmul_columns(rw_pack p, const uint8_t *blocks, size_t cols,
         matmul_packed(P, strips, cols, n_rows, x, n_tokens, scale, y, y_stride);                   \
     }                                                                                              \
     static void columns_##P(const uint8_t *blocks, size_t cols, size_t n_rows, const rw_act *x,    \
-                            size_t n_tokens, bool all, float scale, float *y, size_t y_stride) {   \
-        matmul_columns(P, blocks, cols, n_rows, x, n_tokens, all, scale, y, y_stride);             \
+                            const rw_chosen *chosen, size_t n_tokens, float scale, float *y,       \
+                            size_t y_stride) {                                                     \
+        matmul_columns(P, blocks, cols, n_rows, x, chosen, n_tokens, scale, y, y_stride);          \
     }                                                                                              \
     static void widen_##P(const uint8_t *tiles, size_t n_tiles, uint8_t *out) {                    \
         widen(P, tiles, n_tiles, out);                                                             \

@@ -104,6 +104,11 @@ static size_t n_acts(const rw_checkpoint *c) {
     return RW_MAX_ROWS * (low > most ? low : most);
 }
 
+/* At most four scales for every 64 columns of ffn.value. */
+static size_t n_chosen(const rw_checkpoint *c) {
+    return 4 * rw_pack_tiles(c->dim[RW_F]);
+}
+
 static rwkv_status make_workspace(struct rwkv_model *m, rwkv_error *err) {
     m->work_len = work_floats(m->ckpt);
     m->panel_len = panel_floats(m->ckpt);
@@ -112,7 +117,8 @@ static rwkv_status make_workspace(struct rwkv_model *m, rwkv_error *err) {
     m->panel = rw_alloc_aligned(panels * sizeof *m->panel);
     m->logits = rw_alloc_aligned(logits * sizeof *m->logits);
     if (m->packing) m->acts = rw_alloc_aligned(n_acts(m->ckpt) * sizeof *m->acts);
-    if (!m->work || !m->panel || !m->logits || (m->packing && !m->acts))
+    if (m->packing) m->chosen = rw_alloc_aligned(n_chosen(m->ckpt) * sizeof *m->chosen);
+    if (!m->work || !m->panel || !m->logits || (m->packing && (!m->acts || !m->chosen)))
         return rw_nomem(err, (m->work_len + panels + logits) * sizeof(float));
     return RWKV_OK;
 }
@@ -136,7 +142,7 @@ static rwkv_status check_memory(const rw_checkpoint *c, uint32_t n_threads, uint
     if (!(flags & RWKV_MODEL_EXACT)) weights += rw_packing_growth(c, flags);
     uint64_t state = c->arch->state_len(c) * (uint64_t)c->n_layer;
     uint64_t rest = 4 * (work_floats(c) + n_threads * panel_floats(c) + (RW_LOGIT_ROWS + 1) * (uint64_t)c->dim[RW_V] +
-                         state) + n_acts(c) * sizeof(rw_act);
+                         state) + n_acts(c) * sizeof(rw_act) + n_chosen(c) * sizeof(rw_chosen);
     if (have == 0 || weights + rest <= have) return RWKV_OK;
     char need[24], got[24], fit[160] = "no type would fit";
     human(weights + rest, need);
@@ -309,6 +315,7 @@ void rwkv_model_free(rwkv_model *m) {
     rw_free_aligned(m->work);
     rw_free_aligned(m->panel);
     rw_free_aligned(m->acts);
+    rw_free_aligned(m->chosen);
     rw_free_aligned(m->logits);
     rw_packing_end(m);
     rw_arena_free(&m->arena);
@@ -342,7 +349,7 @@ void rwkv_model_info(const rwkv_model *m, rwkv_info *out) {
     }
     out->copied_bytes = c->table->copied_bytes + m->arena.total +
                         (m->work_len + m->panel_len * out->n_threads + RW_LOGIT_ROWS * (size_t)m->V) * sizeof(float) +
-                        (m->acts ? n_acts(c) * sizeof *m->acts : 0);
+                        (m->acts ? n_acts(c) * sizeof *m->acts + n_chosen(c) * sizeof *m->chosen : 0);
     memcpy(out->fingerprint, m->fingerprint, sizeof out->fingerprint);
     memcpy(out->weights_hash, m->weights_hash, sizeof out->weights_hash);
 }

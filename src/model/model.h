@@ -104,7 +104,8 @@ struct rwkv_model {
     size_t work_len;            /* floats */
     float *panel;               /* [n_threads][panel_len] decoded weight rows */
     size_t panel_len;           /* floats per thread */
-    rw_act *acts;               /* [RW_MAX_ROWS][tiles of the longest row]; NULL: nothing is packed */
+    rw_act *acts;               /* [n_acts] inputs of products, rounded; NULL: nothing is packed */
+    rw_chosen *chosen;          /* [4 * tiles of F] columns of ffn.value that are needed */
     float *logits;              /* [RW_LOGIT_ROWS, V] when several sequences want theirs */
     rwkv_tokenizer *tokenizer;
     rwkv_error tokenizer_error; /* why there is none */
@@ -126,7 +127,7 @@ void rw_packing_end(struct rwkv_model *m); /* forgets what is still to be packed
 /* Bytes that packing adds to those of the file's matrices. flags: RWKV_MODEL_*. */
 uint64_t rw_packing_growth(const rw_checkpoint *c, uint32_t flags);
 
-/* ---- products.c. At most 8 products that do not use each other's results. */
+/* ---- products.c. At most 8 products that do not use each other's results, one of them by columns. */
 void rw_products(const struct rwkv_model *m, const rw_product *list, size_t n, size_t n_rows);
 size_t rw_products_scratch(size_t n_rows); /* floats per thread */
 

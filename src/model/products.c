@@ -134,7 +134,7 @@ static void packed_rows(const job *j, size_t i, size_t begin, size_t end, uint32
     bool simple = rw_pack_bits(w->pack) == 4 || rw_pack_bits(w->pack) == 8;
     if (w->by_columns && j->n_rows <= RW_FEW) {
         j->m->k->matmul_columns[w->pack](w->packed + begin / RW_BLOCK_ROWS * rw_block_bytes(w->pack, w->cols),
-                                         w->cols, end - begin, j->acts[i], j->n_rows, j->m->dense, w->scale,
+                                         w->cols, end - begin, j->acts[i], j->m->chosen, j->n_rows, w->scale,
                                          p->y + begin, y_stride(p));
     } else if (!w->by_columns && (simple || j->n_rows <= RW_PANEL)) {
         strip_rows(j, i, begin, end);
@@ -224,6 +224,10 @@ void rw_products(const struct rwkv_model *m, const rw_product *list, size_t n, s
         work += (size_t)w->rows * w->cols * n_rows / (w->packed ? 4 : 1);
     }
     quantize_inputs(&j);
+    for (size_t i = 0; i < n && n_rows <= RW_FEW; i++) { /* at most one of them is by columns */
+        const rw_mat *w = list[i].w;
+        if (w->packed && w->by_columns) rw_choose_columns(w->pack, j.acts[i], n_rows, w->cols, m->dense, m->chosen);
+    }
     if (work < 32768) run_units(&j, 0, j.first[n], 0); /* not worth waking others */
     else rw_pool_run(m->pool, j.first[n], 1, run_units, &j);
 }
