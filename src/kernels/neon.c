@@ -215,8 +215,7 @@ INLINE void widen16(b16 q, f8 *a, f8 *b) {
 /* ---- products with packed matrices: eight rows are two registers. Four tokens take eight
  * accumulators and eight sums of the 32 registers. */
 
-enum { LANES = 8, MOST_TOKENS = 4 };
-#define SIGNED_BYTES 1
+enum { LANES = 8, MOST_TOKENS = 4, SIGNED_BYTES = 1 };
 
 typedef struct vi {
     int32x4_t lo, hi;
@@ -284,19 +283,12 @@ INLINE void put_line(uint8_t *p, vi v) {
     vst1q_u8(p + 16, bytes_of(v.hi));
 }
 
-/* Bit i: byte i of 32 is not zero. */
-INLINE uint32_t nonzero_bytes(const int8_t *p) {
-    const uint8x16_t each = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201));
-    uint8x16_t lo = vandq_u8(vtstq_s8(vld1q_s8(p), vld1q_s8(p)), each);
-    uint8x16_t hi = vandq_u8(vtstq_s8(vld1q_s8(p + 16), vld1q_s8(p + 16)), each);
-    uint8x16_t sums = vpaddq_u8(lo, hi); /* thrice: eight bytes of one bit each become one */
-    sums = vpaddq_u8(sums, sums);
-    sums = vpaddq_u8(sums, sums);
-    return vgetq_lane_u32(vreinterpretq_u32_u8(sums), 0);
-}
-
 INLINE void fetch(const void *p) {
     __builtin_prefetch(p);
+}
+
+INLINE vi lookup(const int8_t table[16], vi index) {
+    return words_of(lookup16(table, bytes_of(index.lo)), lookup16(table, bytes_of(index.hi)));
 }
 
 INLINE vi minus_128(vi v) {
