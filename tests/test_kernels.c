@@ -933,6 +933,70 @@ static void check_wkv7(const rw_kernels *kernels, size_t n) {
     for (int g = 0; g < 9; g++) guard_free(all[g]);
 }
 
+static void test_decay6(void **state) {
+    (void)state;
+    for (int i = 0; i < n_tables; i++) {
+        for (size_t n = 0; n <= MAX_N; n++) {
+            guarded a = random_floats(n, n, 12.0f), d = random_floats(n, n + 1, n % 2 ? 5.0f : 120.0f);
+            guarded got = guard_copy(d.p, n * sizeof(float));
+            tables[i]->decay6(a.p, got.p, n);
+            for (size_t j = 0; j < n; j++) {
+                double e = exp((double)(((float *)a.p)[j] + ((float *)d.p)[j])), want = exp(-e);
+                if (!(fabs(((float *)got.p)[j] - want) <= 2e-7 * (1 + fmin(e, 1e9)) * want + 1e-40))
+                    fail_msg("%s: %g, exact %g", tables[i]->name, (double)((float *)got.p)[j], want);
+            }
+            guard_free(a);
+            guard_free(d);
+            guard_free(got);
+        }
+    }
+}
+
+enum { W0, A0, V0, K_K, K_A, R_K, LN_W, LN_B, FIRST, N_IN, R = N_IN, K, V, G, D, A, VL, KAPPA, Y, N_HEAD };
+
+/* Against the formulas in scalar.c, in float64. near: relative to the size of the numbers. */
+static void check_head7(const rw_kernels *k, size_t n, bool first_layer) {
+    guarded g[N_HEAD];
+    double x[N_HEAD][MAX_N], norm = 0, bonus = 0, mean = 0, var = 0;
+    float *p[N_HEAD];
+    for (size_t i = 0; i < N_HEAD; i++) {
+        g[i] = random_floats(n, 10 * n + i, i == D || i == A ? 4.0f : 1.0f);
+        p[i] = g[i].p;
+        for (size_t j = 0; j < n; j++) x[i][j] = p[i][j];
+    }
+    rw_head7 h = {p[W0], p[A0], p[V0], p[K_K], p[K_A], p[R_K], p[LN_W], p[LN_B], p[R], p[K], p[V], p[G],
+                  p[D], p[A], first_layer ? NULL : p[VL], p[FIRST], p[KAPPA], p[Y], 1e-3f};
+    k->prepare7(&h, n);
+    k->finish7(&h, n);
+    for (size_t j = 0; j < n; j++) {
+        x[KAPPA][j] = x[K][j] * x[K_K][j];
+        norm += x[KAPPA][j] * x[KAPPA][j];
+        x[D][j] = exp(-0.6065306597126334 * exact_sigmoid(x[W0][j] + x[D][j]));
+        x[A][j] = exact_sigmoid(x[A0][j] + x[A][j]);
+        x[K][j] *= 1 + (x[A][j] - 1) * x[K_A][j];
+        if (!first_layer) x[V][j] += (x[FIRST][j] - x[V][j]) * exact_sigmoid(x[V0][j] + x[VL][j]);
+        bonus += x[R][j] * x[K][j] * x[R_K][j];
+        mean += x[Y][j] / (double)n;
+    }
+    for (size_t j = 0; j < n; j++) var += (x[Y][j] - mean) * (x[Y][j] - mean) / (double)n;
+    for (size_t j = 0; j < n; j++) {
+        double y = (x[Y][j] - mean) / sqrt(var + 1e-3) * x[LN_W][j] + x[LN_B][j];
+        assert_true(fabs(p[D][j] - x[D][j]) <= 3e-7);
+        assert_true(fabs(p[A][j] - x[A][j]) <= 3e-7);
+        assert_true(fabs(p[KAPPA][j] - x[KAPPA][j] / sqrt(norm)) <= 1e-6);
+        assert_true(fabs(p[K][j] - x[K][j]) <= 1e-6 && fabs(p[V][j] - x[V][j]) <= 1e-6);
+        assert_true(n == 1 || fabs(p[Y][j] - (y + bonus * x[V][j]) * x[G][j]) <= 2e-5);
+    }
+    for (size_t i = 0; i < N_HEAD; i++) guard_free(g[i]);
+}
+
+static void test_head7(void **state) {
+    (void)state;
+    for (int i = 0; i < n_tables; i++) {
+        for (size_t n = 1; n <= MAX_N; n++) check_head7(tables[i], n, n % 4 == 0);
+    }
+}
+
 static void test_wkv6_and_wkv7(void **state) {
     (void)state;
     for (int i = 0; i < n_tables; i++) {
@@ -968,6 +1032,8 @@ int main(void) {
         cmocka_unit_test(test_function_limits),
         cmocka_unit_test(test_all_finite),
         cmocka_unit_test(test_wkv4),
+        cmocka_unit_test(test_decay6),
+        cmocka_unit_test(test_head7),
         cmocka_unit_test(test_wkv6_and_wkv7),
     };
     return cmocka_run_group_tests(tests, find_tables, NULL);

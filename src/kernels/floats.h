@@ -188,6 +188,17 @@ static inline f8 exp_negative(f8 x) {
     return mul(fma8(p, s, s), power2(sub(k, k1)));
 }
 
+/* exp of any x: infinite above 88.8. The second step takes what power2 cannot. */
+static inline f8 exp8(f8 x) {
+    const f8 zero = set1(0.0f), most = set1(-90.0f);
+    f8 k;
+    x = sub(zero, larger(most, sub(zero, larger(set1(-104.0f), x))));
+    f8 p = expm1_reduced(x, &k);
+    f8 k1 = sub(zero, larger(set1(-100.0f), sub(zero, larger(set1(-100.0f), k))));
+    f8 s = power2(k1);
+    return mul(fma8(p, s, s), power2(sub(k, k1)));
+}
+
 static inline f8 sigmoid8(f8 x) {
     const f8 one = set1(1.0f);
     f8 e = exp_negative(minus_magnitude(x));
@@ -283,6 +294,53 @@ static void wkv6(const float *r, const float *k, const float *v, size_t stride, 
         for (j = 0; j + 32 <= n; j += 32) wkv6_columns(4, r, k, v + j, w, bonus, S + j, y + j, n);
         for (; j < n; j += 8) wkv6_columns(1, r, k, v + j, w, bonus, S + j, y + j, n);
         w += w_stride;
+    }
+}
+
+static void decay6(const float *decay, float *d, size_t n) {
+    for (size_t i = 0; i < n; i += 8) {
+        f8 e = exp8(add(load_n(decay + i, n - i), load_n(d + i, n - i)));
+        store_n(d + i, exp_negative(sub(set1(0.0f), e)), n - i);
+    }
+}
+
+static void prepare7(const rw_head7 *h, size_t n) {
+    const f8 one = set1(1.0f);
+    f8 squares = set1(0.0f);
+    for (size_t i = 0; i < n; i += 8) {
+        size_t rest = n - i;
+        f8 d = sigmoid8(add(load_n(h->w0 + i, rest), load_n(h->d + i, rest)));
+        store_n(h->d + i, exp_negative(mul(set1(-0.60653066f), d)), rest);
+        f8 a = sigmoid8(add(load_n(h->a0 + i, rest), load_n(h->a + i, rest)));
+        store_n(h->a + i, a, rest);
+        f8 k = load_n(h->k + i, rest), kappa = mul(k, load_n(h->k_k + i, rest));
+        store_n(h->kappa + i, kappa, rest);
+        squares = fma8(kappa, kappa, squares); /* lanes beyond n hold zero */
+        store_n(h->k + i, mul(k, fma8(sub(a, one), load_n(h->k_a + i, rest), one)), rest);
+    }
+    float length = sqrtf(sum8(squares));
+    f8 scale = set1(1.0f / (length < 1e-12f ? 1e-12f : length));
+    for (size_t i = 0; i < n; i += 8)
+        store_n(h->kappa + i, mul(load_n(h->kappa + i, n - i), scale), n - i);
+    for (size_t i = 0; h->vl && i < n; i += 8) {
+        size_t rest = n - i;
+        f8 mix = sigmoid8(add(load_n(h->v0 + i, rest), load_n(h->vl + i, rest)));
+        f8 v = load_n(h->v + i, rest);
+        store_n(h->v + i, fma8(sub(load_n(h->v_first + i, rest), v), mix, v), rest);
+    }
+}
+
+static void finish7(const rw_head7 *h, size_t n) {
+    f8 sum = set1(0.0f);
+    layer_norm(h->y, h->ln_w, h->ln_b, h->eps, h->y, n);
+    for (size_t i = 0; i < n; i += 8) {
+        f8 rk = mul(load_n(h->r + i, n - i), load_n(h->k + i, n - i));
+        sum = fma8(rk, load_n(h->r_k + i, n - i), sum);
+    }
+    f8 bonus = set1(sum8(sum));
+    for (size_t i = 0; i < n; i += 8) {
+        f8 y = fma8(bonus, load_n(h->v + i, n - i), load_n(h->y + i, n - i));
+        store_n(h->y + i, mul(y, load_n(h->g + i, n - i)), n - i);
     }
 }
 

@@ -32,6 +32,16 @@ typedef struct rw_chosen {
     int8_t quad[RW_SLAB_COLS * RW_FEW + 12];
 } rw_chosen;
 
+/* v7: what one head of one token is made of, n numbers each. */
+typedef struct rw_head7 {
+    const float *w0, *a0, *v0, *k_k, *k_a, *r_k, *ln_w, *ln_b; /* of the layer */
+    float *r, *k, *v, *g;                                      /* products */
+    float *d, *a, *vl; /* low-rank outputs of decay, rate and value mix; vl NULL in layer 0 */
+    const float *v_first;
+    float *kappa, *y;
+    float eps;
+} rw_head7;
+
 typedef struct rw_kernels {
     const char *name; /* "scalar", "avx2", ... */
 
@@ -96,6 +106,12 @@ typedef struct rw_kernels {
      * (0: the same decay for every token). y is read before the update. */
     void (*wkv6)(const float *r, const float *k, const float *v, size_t stride, const float *u,
                  const float *w, size_t w_stride, float *S, float *y, size_t n_tokens, size_t n);
+    /* v6: d = exp(-exp(decay + d)) */
+    void (*decay6)(const float *decay, float *d, size_t n);
+    /* v7, before the recurrence: d becomes the decay, a the rate, kappa the removal key; k and v change.
+     * After it: y = (group norm of y + bonus of the token) * gate. Formulas: scalar.c. */
+    void (*prepare7)(const rw_head7 *h, size_t n);
+    void (*finish7)(const rw_head7 *h, size_t n);
     /* v7: one head of size n. S [value][key]; kappa: normalised removal key, a: in-context rate.
      * y is read after the update. */
     void (*wkv7)(const float *r, const float *w, const float *k, const float *v, const float *kappa,

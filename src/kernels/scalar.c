@@ -414,6 +414,35 @@ static void wkv6(const float *r, const float *k, const float *v, size_t stride, 
     }
 }
 
+static void decay6(const float *decay, float *d, size_t n) {
+    for (size_t i = 0; i < n; i++) d[i] = expf(-expf(decay[i] + d[i]));
+}
+
+/* d = exp(-exp(-1/2) sigmoid(w0 + d)), a = sigmoid(a0 + a), kappa = k k_k / max(|k k_k|, 1e-12) with k
+ * before its change, k = k (1 + (a - 1) k_a), v = v + (v_first - v) sigmoid(v0 + vl) */
+static void prepare7(const rw_head7 *h, size_t n) {
+    float squares[LANES] = {0};
+    for (size_t i = 0; i < n; i++) {
+        h->d[i] = expf(-0.60653066f * logistic(h->w0[i] + h->d[i]));
+        h->a[i] = logistic(h->a0[i] + h->a[i]);
+        h->kappa[i] = h->k[i] * h->k_k[i];
+        squares[i % LANES] += h->kappa[i] * h->kappa[i];
+        h->k[i] *= 1.0f + (h->a[i] - 1.0f) * h->k_a[i];
+    }
+    float scale = 1.0f / larger(sqrtf(tree(squares)), 1e-12f);
+    for (size_t i = 0; i < n; i++) h->kappa[i] *= scale;
+    for (size_t i = 0; h->vl && i < n; i++)
+        h->v[i] += (h->v_first[i] - h->v[i]) * logistic(h->v0[i] + h->vl[i]);
+}
+
+static void finish7(const rw_head7 *h, size_t n) {
+    float products[LANES] = {0};
+    layer_norm(h->y, h->ln_w, h->ln_b, h->eps, h->y, n);
+    for (size_t i = 0; i < n; i++) products[i % LANES] += h->r[i] * h->k[i] * h->r_k[i];
+    float bonus = tree(products);
+    for (size_t i = 0; i < n; i++) h->y[i] = (h->y[i] + bonus * h->v[i]) * h->g[i];
+}
+
 /* s_i = sum_j S_ij kappa_j
  * S_ij' = S_ij w_j - s_i kappa_j a_j + v_i k_j
  * y_i = sum_j S_ij' r_j                 i: value channel (rows of S), j: key channel */
@@ -468,5 +497,8 @@ const rw_kernels rw_kernels_scalar = {
     .all_finite = all_finite,
     .wkv4 = wkv4,
     .wkv6 = wkv6,
+    .decay6 = decay6,
+    .prepare7 = prepare7,
+    .finish7 = finish7,
     .wkv7 = wkv7,
 };

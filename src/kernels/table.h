@@ -19,4 +19,5 @@
     .matmul_wide = {RW_PACKS(MATMUL_WIDE)},                                                        \
     .layer_norm = layer_norm, .mix_current = mix_current, .mix_previous = mix_previous,            \
     .relu2 = relu2, .sigmoid = sigmoid, .tanh = hyperbolic_tangent, .silu = silu,                  \
-    .all_finite = all_finite, .wkv4 = wkv4, .wkv6 = wkv6, .wkv7 = wkv7
+    .all_finite = all_finite, .wkv4 = wkv4, .wkv6 = wkv6, .decay6 = decay6,          \
+    .prepare7 = prepare7, .finish7 = finish7, .wkv7 = wkv7

@@ -8,16 +8,16 @@
 #include <stdatomic.h>
 #include <string.h>
 
-/* The type whose blocks are packed for integer products: the matrix's own; Q8_0 for the low-rank
- * matrices of a quantized model, which files keep as floats; RW_TYPE_COUNT for none. */
+/* The type whose blocks are packed for integer products: the matrix's own; Q8_0 for what a quantized model's
+ * file keeps as floats, low-rank matrices and often the head; RW_TYPE_COUNT for none. */
 static rw_type packed_type(const rw_weight *w, rw_type main, uint32_t cols) {
     const rw_rule *rule = w->rule;
     rw_type type = w->tensor->type;
-    if (rule->kind == RW_MATRIX && !(rule->flags & RW_LOOKUP) && rw_pack_of(type) != RW_NOT_PACKED) return type;
+    if (rule->kind == RW_VECTOR || rule->flags & RW_LOOKUP) return RW_TYPE_COUNT;
+    if (rw_pack_of(type) != RW_NOT_PACKED) return type;
     bool is_float = type == RW_F32 || type == RW_F16 || type == RW_BF16;
-    bool grouped = rule->dims[2] != RW_DIM_NONE; /* v6 takes such matrices apart */
-    if (rule->kind == RW_LOWRANK && is_float && !grouped && cols % 32 == 0 && rw_pack_of(main) != RW_NOT_PACKED)
-        return RW_Q8_0;
+    bool grouped = rule->kind == RW_LOWRANK && rule->dims[2] != RW_DIM_NONE; /* v6 takes such matrices apart */
+    if (is_float && !grouped && cols % 32 == 0 && rw_pack_of(main) != RW_NOT_PACKED) return RW_Q8_0;
     return RW_TYPE_COUNT;
 }
 
@@ -53,13 +53,13 @@ static float encode_row(const rw_mat *mat, size_t row, float *values, uint8_t *b
 }
 
 /* RW_SPARSE matrices go by columns; slabs come in pairs. */
-static bool columnwise(const rw_weight *w, uint32_t cols) {
-    return (w->rule->flags & RW_SPARSE) && cols % RW_TILE_COLS == 0;
+static bool columnwise(const rw_weight *w, rw_type type, uint32_t cols) {
+    return (w->rule->flags & RW_SPARSE) && type == w->tensor->type && cols % RW_TILE_COLS == 0;
 }
 
 static uint64_t packed_bytes(const rw_weight *w, rw_type type, uint64_t rows, uint32_t cols) {
     rw_pack pack = rw_pack_of(type);
-    if (columnwise(w, cols)) return (rows + RW_BLOCK_ROWS - 1) / RW_BLOCK_ROWS * rw_block_bytes(pack, cols);
+    if (columnwise(w, type, cols)) return (rows + RW_BLOCK_ROWS - 1) / RW_BLOCK_ROWS * rw_block_bytes(pack, cols);
     return (rows + RW_STRIP_ROWS - 1) / RW_STRIP_ROWS * rw_pack_strip_bytes(pack, cols);
 }
 
@@ -117,7 +117,7 @@ rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat 
     mat->packed = rw_arena_alloc(&m->arena, bytes, 1);
     if (!mat->packed) return rw_nomem(err, bytes);
     mat->pack = rw_pack_of(type);
-    mat->by_columns = columnwise(w, mat->cols);
+    mat->by_columns = columnwise(w, type, mat->cols);
     return RWKV_OK;
 }
 
