@@ -3,6 +3,7 @@
  * buffer; and the promise that no result depends on how much is computed together. */
 #include "guard.h"
 #include "kernels/kernels.h"
+#include "quant/blocks.h"
 #include <float.h>
 #include <math.h>
 
@@ -10,7 +11,8 @@ static const rw_kernels *tables[8];
 static int n_tables;
 
 static int find_tables(void **state) {
-    static const char *const names[] = {"scalar", "avx2", "avx512", "neon"};
+    static const char *const names[] = {"scalar", "avx2",         "avxvnni",  "avx512",
+                                        "neon",   "neon-dotprod", "neon-i8mm"};
     (void)state;
     n_tables = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -257,8 +259,8 @@ static void test_matmul_hard_values(void **state) {
 
 /* ---- integer products */
 
-static const rw_type packed_types[] = {RW_Q4_0, RW_Q4_1, RW_Q5_0, RW_Q5_1,
-                                       RW_Q8_0, RW_Q4_K, RW_Q5_K, RW_Q6_K};
+static const rw_type packed_types[] = {RW_Q4_0, RW_Q4_1, RW_Q5_0, RW_Q5_1,   RW_Q8_0,   RW_Q2_K,
+                                       RW_Q3_K, RW_Q4_K, RW_Q5_K, RW_Q6_K,   RW_IQ4_NL, RW_IQ4_XS};
 enum { N_PACKED = sizeof packed_types / sizeof *packed_types };
 
 static size_t n_acts(size_t n) {
@@ -334,6 +336,22 @@ typedef struct packed {
     size_t row_bytes;
 } packed;
 
+/* Blocks of types that we do not write: any bytes, and float16 factors of about 0.01. */
+static void random_blocks(rw_type type, uint8_t *blocks, size_t bytes, uint64_t *seed) {
+    static const struct {
+        rw_type type;
+        int d_at, dmin_at;
+    } places[] = {{RW_Q2_K, 80, 82}, {RW_Q3_K, 108, -1}, {RW_IQ4_NL, 0, -1}, {RW_IQ4_XS, 0, -1}};
+    size_t i = 0;
+    while (places[i].type != type) i++;
+    for (size_t j = 0; j < bytes; j++) blocks[j] = (uint8_t)(rng_u64(seed) >> 56);
+    for (size_t b = 0; b < bytes; b += rw_type_get(type)->block_bytes) {
+        rw_put_half(blocks + b + places[i].d_at, 0.01f + 0.01f * rng_uniform(seed));
+        if (places[i].dmin_at >= 0)
+            rw_put_half(blocks + b + places[i].dmin_at, 0.01f + 0.01f * rng_uniform(seed));
+    }
+}
+
 /* Encoded normal numbers, or, with noise, any bytes. */
 static packed make_packed(rw_type type, size_t rows, size_t cols, bool noise) {
     uint64_t bytes, seed = rows * 31 + cols + type;
@@ -342,7 +360,10 @@ static packed make_packed(rw_type type, size_t rows, size_t cols, bool noise) {
     p.blocks = guard_new(rows * bytes);
     float *values = malloc(rows * cols * sizeof *values);
     for (size_t i = 0; i < rows * cols; i++) values[i] = 0.02f * rng_normal(&seed);
-    rw_type_get(type)->encode(values, p.blocks.p, rows * cols);
+    if (rw_type_get(type)->encode)
+        rw_type_get(type)->encode(values, p.blocks.p, rows * cols);
+    else
+        random_blocks(type, p.blocks.p, rows * bytes, &seed);
     for (size_t i = 0; noise && i < rows * bytes; i++)
         ((uint8_t *)p.blocks.p)[i] = (uint8_t)rng_u64(&seed);
     free(values);
@@ -465,6 +486,132 @@ static void test_packed_tiles(void **state) {
             guard_free(a);
         }
         free_packed(p);
+    }
+}
+
+/* ---- by columns, and wide: the bits of matmul_packed */
+
+/* About `zeros` of 100 activations are zero, some groups are all zero, one holds NaN now and then. */
+static guarded sparse_floats(size_t n, uint64_t seed, uint64_t zeros) {
+    guarded g = random_floats(n, seed, 3.0f);
+    float *x = g.p;
+    for (size_t i = 0; i < n; i++)
+        if (rng_u64(&seed) % 100 < zeros || i / 32 % 5 == seed % 7) x[i] = 0.0f;
+    if (seed % 16 == 0) x[seed % n] = NAN;
+    return g;
+}
+
+static guarded make_blocks(const packed *p) {
+    size_t bytes = rw_block_bytes(rw_pack_of(p->type), p->cols), n = (p->rows + 127) / 128;
+    guarded g = guard_new(n * bytes);
+    for (size_t b = 0; b < n; b++)
+        rw_pack_block(p->type, (uint8_t *)p->blocks.p + 128 * b * p->row_bytes, p->row_bytes,
+                      p->rows - 128 * b < 128 ? p->rows - 128 * b : 128, p->cols,
+                      (uint8_t *)g.p + b * bytes);
+    return g;
+}
+
+static void check_columns(const packed *p, size_t tokens, uint64_t seed, uint64_t zeros) {
+    rw_pack pack = rw_pack_of(p->type);
+    size_t stride = p->rows + 3, n = tokens * stride - 3;
+    guarded x = sparse_floats(tokens * p->cols, seed, zeros), blocks = make_blocks(p);
+    guarded a = make_acts(&rw_kernels_scalar, x.p, tokens, p->cols);
+    guarded want = guard_new(n * sizeof(float));
+    rw_kernels_scalar.matmul_packed[pack](p->strips.p, p->cols, p->rows, a.p, tokens, 0.7f, want.p,
+                                          stride);
+    for (int i = 0; i < n_tables; i++) {
+        for (int all = 0; all < 2; all++) {
+            guarded y = guard_new(n * sizeof(float));
+            guarded c = guard_new(p->cols / 64 * (size_t)rw_pack_scales(pack) * sizeof(rw_chosen));
+            rw_choose_columns(pack, a.p, tokens, p->cols, all, c.p);
+            tables[i]->matmul_columns[pack](blocks.p, p->cols, p->rows, a.p, c.p, tokens, 0.7f, y.p,
+                                            stride);
+            guard_free(c);
+            same_bits(y.p, want.p, n);
+            guard_free(y);
+        }
+    }
+    guard_free(x);
+    guard_free(a);
+    guard_free(want);
+    guard_free(blocks);
+}
+
+static void test_columns_skip_zeros(void **state) {
+    (void)state;
+    static const uint64_t zeros[] = {0, 50, 87, 97};
+    for (int i = 0; i < N_PACKED; i++) {
+        size_t block = rw_type_get(packed_types[i])->block_elems;
+        for (size_t round = 0; round < 12; round++) {
+            packed p = make_packed(packed_types[i], round < 9 ? 1 + 17 * round : 257,
+                                   (block < 64 ? 64 : block) * (1 + round % 5), false);
+            for (size_t tokens = 1; tokens <= RW_FEW; tokens++)
+                check_columns(&p, tokens, 100 * round + tokens, zeros[(round + tokens) % 4]);
+            free_packed(p);
+        }
+    }
+}
+
+/* The tiles of strip `s` of a matrix, one by one, widened by k from its strips or its blocks. */
+static guarded wide_strip(const rw_kernels *k, const packed *p, size_t s, const guarded *blocks) {
+    rw_pack pack = rw_pack_of(p->type);
+    size_t tiles = rw_pack_tiles(p->cols), stride = tiles * rw_wide_bytes(pack);
+    guarded one = guard_new(stride), eight = guard_new(8 * stride);
+    if (blocks) {
+        k->widen_block[pack]((uint8_t *)blocks->p + s / 8 * rw_block_bytes(pack, p->cols) + 512,
+                             tiles, eight.p, stride);
+        memcpy(one.p, (uint8_t *)eight.p + s % 8 * stride, stride);
+    } else {
+        k->widen[pack]((uint8_t *)p->strips.p + s * rw_pack_strip_bytes(pack, p->cols) + RW_FACTORS,
+                       tiles, one.p);
+    }
+    guard_free(eight);
+    return one;
+}
+
+static void check_wide(const rw_kernels *k, const packed *p, size_t tokens, const float *x) {
+    rw_pack pack = rw_pack_of(p->type);
+    size_t tiles = rw_pack_tiles(p->cols), first = tokens % tiles;
+    guarded a = make_acts(&rw_kernels_scalar, x, tokens, p->cols), blocks = make_blocks(p);
+    guarded want = guard_new(tokens * p->rows * sizeof(float));
+    rw_kernels_scalar.matmul_packed[pack](p->strips.p, p->cols, p->rows, a.p, tokens, 0.7f, want.p,
+                                          p->rows);
+    for (size_t s = 0; s < (p->rows + 15) / 16; s++) {
+        guarded wide = wide_strip(k, p, s, NULL), other = wide_strip(k, p, s, &blocks);
+        assert_memory_equal(wide.p, other.p, tiles * rw_wide_bytes(pack));
+        guarded sums = guard_new(tokens * 16 * sizeof(float)); /* in two steps */
+        k->matmul_wide[pack](wide.p, first, a.p, tokens, sums.p);
+        k->matmul_wide[pack]((uint8_t *)wide.p + first * rw_wide_bytes(pack), tiles - first,
+                             (rw_act *)a.p + first * tokens, tokens, sums.p);
+        const float *factor = (float *)(void *)((uint8_t *)p->strips.p +
+                                                s * rw_pack_strip_bytes(pack, p->cols));
+        for (size_t t = 0; t < tokens; t++) {
+            for (size_t r = 0; r < 16 && 16 * s + r < p->rows; r++) {
+                float y = factor[r] * 0.7f * ((float *)sums.p)[16 * t + r];
+                same_bits(&y, (float *)want.p + t * p->rows + 16 * s + r, 1);
+            }
+        }
+        guard_free(wide);
+        guard_free(other);
+        guard_free(sums);
+    }
+    guard_free(a);
+    guard_free(blocks);
+    guard_free(want);
+}
+
+static void test_wide_strips(void **state) {
+    (void)state;
+    for (int i = 0; i < N_PACKED; i++) {
+        size_t block = rw_type_get(packed_types[i])->block_elems;
+        for (size_t tokens = 1; tokens <= RW_PANEL; tokens++) {
+            packed p = make_packed(packed_types[i], 7 + 12 * tokens,
+                                   (block < 64 ? 64 : block) * (1 + tokens % 4), false);
+            guarded x = sparse_floats(tokens * p.cols, tokens, 40);
+            for (int k = 0; k < n_tables; k++) check_wide(tables[k], &p, tokens, x.p);
+            guard_free(x);
+            free_packed(p);
+        }
     }
 }
 
@@ -786,6 +933,70 @@ static void check_wkv7(const rw_kernels *kernels, size_t n) {
     for (int g = 0; g < 9; g++) guard_free(all[g]);
 }
 
+static void test_decay6(void **state) {
+    (void)state;
+    for (int i = 0; i < n_tables; i++) {
+        for (size_t n = 0; n <= MAX_N; n++) {
+            guarded a = random_floats(n, n, 12.0f), d = random_floats(n, n + 1, n % 2 ? 5.0f : 120.0f);
+            guarded got = guard_copy(d.p, n * sizeof(float));
+            tables[i]->decay6(a.p, got.p, n);
+            for (size_t j = 0; j < n; j++) {
+                double e = exp((double)(((float *)a.p)[j] + ((float *)d.p)[j])), want = exp(-e);
+                if (!(fabs(((float *)got.p)[j] - want) <= 2e-7 * (1 + fmin(e, 1e9)) * want + 1e-40))
+                    fail_msg("%s: %g, exact %g", tables[i]->name, (double)((float *)got.p)[j], want);
+            }
+            guard_free(a);
+            guard_free(d);
+            guard_free(got);
+        }
+    }
+}
+
+enum { W0, A0, V0, K_K, K_A, R_K, LN_W, LN_B, FIRST, N_IN, R = N_IN, K, V, G, D, A, VL, KAPPA, Y, N_HEAD };
+
+/* Against the formulas in scalar.c, in float64. near: relative to the size of the numbers. */
+static void check_head7(const rw_kernels *k, size_t n, bool first_layer) {
+    guarded g[N_HEAD];
+    double x[N_HEAD][MAX_N], norm = 0, bonus = 0, mean = 0, var = 0;
+    float *p[N_HEAD];
+    for (size_t i = 0; i < N_HEAD; i++) {
+        g[i] = random_floats(n, 10 * n + i, i == D || i == A ? 4.0f : 1.0f);
+        p[i] = g[i].p;
+        for (size_t j = 0; j < n; j++) x[i][j] = p[i][j];
+    }
+    rw_head7 h = {p[W0], p[A0], p[V0], p[K_K], p[K_A], p[R_K], p[LN_W], p[LN_B], p[R], p[K], p[V], p[G],
+                  p[D], p[A], first_layer ? NULL : p[VL], p[FIRST], p[KAPPA], p[Y], 1e-3f};
+    k->prepare7(&h, n);
+    k->finish7(&h, n);
+    for (size_t j = 0; j < n; j++) {
+        x[KAPPA][j] = x[K][j] * x[K_K][j];
+        norm += x[KAPPA][j] * x[KAPPA][j];
+        x[D][j] = exp(-0.6065306597126334 * exact_sigmoid(x[W0][j] + x[D][j]));
+        x[A][j] = exact_sigmoid(x[A0][j] + x[A][j]);
+        x[K][j] *= 1 + (x[A][j] - 1) * x[K_A][j];
+        if (!first_layer) x[V][j] += (x[FIRST][j] - x[V][j]) * exact_sigmoid(x[V0][j] + x[VL][j]);
+        bonus += x[R][j] * x[K][j] * x[R_K][j];
+        mean += x[Y][j] / (double)n;
+    }
+    for (size_t j = 0; j < n; j++) var += (x[Y][j] - mean) * (x[Y][j] - mean) / (double)n;
+    for (size_t j = 0; j < n; j++) {
+        double y = (x[Y][j] - mean) / sqrt(var + 1e-3) * x[LN_W][j] + x[LN_B][j];
+        assert_true(fabs(p[D][j] - x[D][j]) <= 3e-7);
+        assert_true(fabs(p[A][j] - x[A][j]) <= 3e-7);
+        assert_true(fabs(p[KAPPA][j] - x[KAPPA][j] / sqrt(norm)) <= 1e-6);
+        assert_true(fabs(p[K][j] - x[K][j]) <= 1e-6 && fabs(p[V][j] - x[V][j]) <= 1e-6);
+        assert_true(n == 1 || fabs(p[Y][j] - (y + bonus * x[V][j]) * x[G][j]) <= 2e-5);
+    }
+    for (size_t i = 0; i < N_HEAD; i++) guard_free(g[i]);
+}
+
+static void test_head7(void **state) {
+    (void)state;
+    for (int i = 0; i < n_tables; i++) {
+        for (size_t n = 1; n <= MAX_N; n++) check_head7(tables[i], n, n % 4 == 0);
+    }
+}
+
 static void test_wkv6_and_wkv7(void **state) {
     (void)state;
     for (int i = 0; i < n_tables; i++) {
@@ -812,6 +1023,8 @@ int main(void) {
         cmocka_unit_test(test_packed_means_the_same),
         cmocka_unit_test(test_packed_tables_agree),
         cmocka_unit_test(test_packed_tiles),
+        cmocka_unit_test(test_columns_skip_zeros),
+        cmocka_unit_test(test_wide_strips),
         cmocka_unit_test(test_layer_norm),
         cmocka_unit_test(test_mixes),
         cmocka_unit_test(test_function_accuracy),
@@ -819,6 +1032,8 @@ int main(void) {
         cmocka_unit_test(test_function_limits),
         cmocka_unit_test(test_all_finite),
         cmocka_unit_test(test_wkv4),
+        cmocka_unit_test(test_decay6),
+        cmocka_unit_test(test_head7),
         cmocka_unit_test(test_wkv6_and_wkv7),
     };
     return cmocka_run_group_tests(tests, find_tables, NULL);

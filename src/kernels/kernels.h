@@ -17,7 +17,30 @@ typedef struct rw_act {
     int8_t q[RW_TILE_COLS];
 } rw_act;
 
-enum { RW_PANEL = 12 }; /* tokens that matmul_packed takes at once, at most */
+enum {
+    RW_PANEL = 12, /* tokens that matmul_packed and matmul_wide take at once, at most */
+    RW_FEW = 4     /* and matmul_columns */
+};
+
+/* Of the columns of one scale (32, or 16 for six bits): those that n_tokens <= RW_FEW rows of activations
+ * need, four by four. quad[(i * n_tokens + t) * 4]: the activations of token t for quad i; the last
+ * quad is completed with zeros. A kernel may read 16 bytes from any quad. */
+typedef struct rw_chosen {
+    bool zero;                       /* of all tokens: adds nothing */
+    uint8_t n;                       /* quads */
+    uint8_t column[RW_SLAB_COLS];    /* in the slab */
+    int8_t quad[RW_SLAB_COLS * RW_FEW + 12];
+} rw_chosen;
+
+/* v7: what one head of one token is made of, n numbers each. */
+typedef struct rw_head7 {
+    const float *w0, *a0, *v0, *k_k, *k_a, *r_k, *ln_w, *ln_b; /* of the layer */
+    float *r, *k, *v, *g;                                      /* products */
+    float *d, *a, *vl; /* low-rank outputs of decay, rate and value mix; vl NULL in layer 0 */
+    const float *v_first;
+    float *kappa, *y;
+    float eps;
+} rw_head7;
 
 typedef struct rw_kernels {
     const char *name; /* "scalar", "avx2", ... */
@@ -47,6 +70,20 @@ typedef struct rw_kernels {
     void (*matmul_packed[RW_PACK_COUNT])(const uint8_t *strips, size_t cols, size_t n_rows,
                                          const rw_act *x, size_t n_tokens, float scale, float *y,
                                          size_t y_stride);
+    /* The same bits from blocks: n_tokens <= RW_FEW, chosen: of every scale of a row. Other columns
+     * are not read. */
+    void (*matmul_columns[RW_PACK_COUNT])(const uint8_t *blocks, size_t cols, size_t n_rows,
+                                          const rw_act *x, const rw_chosen *chosen, size_t n_tokens,
+                                          float scale, float *y, size_t y_stride);
+    /* n_tiles tiles of a strip, or 2 n_tiles slabs of a block, as wide tiles; those of a block's
+     * eight strips are out_stride bytes apart. */
+    void (*widen[RW_PACK_COUNT])(const uint8_t *tiles, size_t n_tiles, uint8_t *out);
+    void (*widen_block[RW_PACK_COUNT])(const uint8_t *slabs, size_t n_tiles, uint8_t *out,
+                                       size_t out_stride);
+    /* sums[t * 16 + r] goes on with n_tiles wide tiles of one strip: the sum that matmul_packed
+     * forms before it multiplies by factor * scale. */
+    void (*matmul_wide[RW_PACK_COUNT])(const uint8_t *tiles, size_t n_tiles, const rw_act *x,
+                                       size_t n_tokens, float *sums);
 
     /* out = (x - mean) / sqrt(var + eps) * weight + bias, population variance */
     void (*layer_norm)(const float *x, const float *weight, const float *bias, float eps, float *out,
@@ -69,17 +106,29 @@ typedef struct rw_kernels {
      * (0: the same decay for every token). y is read before the update. */
     void (*wkv6)(const float *r, const float *k, const float *v, size_t stride, const float *u,
                  const float *w, size_t w_stride, float *S, float *y, size_t n_tokens, size_t n);
+    /* v6: d = exp(-exp(decay + d)) */
+    void (*decay6)(const float *decay, float *d, size_t n);
+    /* v7, before the recurrence: d becomes the decay, a the rate, kappa the removal key; k and v change.
+     * After it: y = (group norm of y + bonus of the token) * gate. Formulas: scalar.c. */
+    void (*prepare7)(const rw_head7 *h, size_t n);
+    void (*finish7)(const rw_head7 *h, size_t n);
     /* v7: one head of size n. S [value][key]; kappa: normalised removal key, a: in-context rate.
      * y is read after the update. */
     void (*wkv7)(const float *r, const float *w, const float *k, const float *v, const float *kappa,
                  const float *a, size_t stride, float *S, float *y, size_t n_tokens, size_t n);
 } rw_kernels;
 
+/* The columns that are not zero for all of n_tokens interleaved rows of activations, as matmul_packed takes
+ * them; with `all` every column. out: one for each scale of a row of `cols` columns. */
+void rw_choose_columns(rw_pack pack, const rw_act *x, size_t n_tokens, size_t cols, bool all,
+                       rw_chosen *out);
+
 /* isa NULL: $RWKV_ISA, else the best that CPU and system support. An unknown or unsupported name is
  * RWKV_E_ARG and the message lists the usable ones. */
 rwkv_status rw_kernels_get(const rw_kernels **out, const char *isa, rwkv_error *err);
 
 extern const rw_kernels rw_kernels_scalar;
-extern const rw_kernels rw_kernels_avx2, rw_kernels_avx512; /* only in x86-64 builds */
+extern const rw_kernels rw_kernels_avx2, rw_kernels_avxvnni, rw_kernels_avx512; /* x86-64 */
+extern const rw_kernels rw_kernels_neon, rw_kernels_neon_dotprod, rw_kernels_neon_i8mm; /* arm64 */
 
 #endif

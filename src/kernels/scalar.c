@@ -103,15 +103,33 @@ static void quantize(const float *x, size_t n, rw_act *out, size_t stride) {
     }
 }
 
+/* Bits of a plane of two-bit (one-bit) fields that belong to quad i of group g. */
+static int two_bits(const uint8_t *plane, size_t g, size_t i, size_t byte) {
+    return plane[(2 * g + i / 4) * RW_LINE + byte] >> 2 * (i % 4) & 3;
+}
+
+static int one_bit(const uint8_t *plane, size_t g, size_t i, size_t byte) {
+    return plane[g * RW_LINE + byte] >> i & 1;
+}
+
 /* Element k of row r of a tile, without its zero point. */
 static int packed_element(rw_pack p, const uint8_t *tile, size_t r, size_t k) {
     size_t g = k / 32, i = k / 4 % 8, byte = 4 * r + k % 4;
     const uint8_t *high = tile + rw_pack_high_at(p);
-    if (p == RW_PACK_8) return tile[(8 * g + i) * RW_LINE + byte];
-    int q = tile[(4 * g + i % 4) * RW_LINE + byte] >> (i < 4 ? 0 : 4) & 15;
-    if (rw_pack_bits(p) == 5) q |= (high[g * RW_LINE + byte] >> i & 1) << 4;
-    if (rw_pack_bits(p) == 6) q |= (high[(2 * g + i / 4) * RW_LINE + byte] >> 2 * (i % 4) & 3) << 4;
+    int low = rw_pack_low_bits(p), q;
+    if (low == 8) return tile[(8 * g + i) * RW_LINE + byte];
+    q = low == 2 ? two_bits(tile, g, i, byte)
+                 : tile[(4 * g + i % 4) * RW_LINE + byte] >> (i < 4 ? 0 : 4) & 15;
+    if (p == RW_PACK_IQ4) return rw_iq4_values[q] + 128;
+    if (rw_pack_bits(p) - low == 1) q |= one_bit(high, g, i, byte) << low;
+    if (rw_pack_bits(p) - low == 2) q |= two_bits(high, g, i, byte) << low;
     return q;
+}
+
+/* d * sum(q) of the columns of scale s, by which their min is multiplied. */
+static float min_factor(rw_pack p, const rw_act *x, size_t s) {
+    if (rw_pack_scales(p) == 2) return x->dsum[s];
+    return x->d[s / 2] * (float)-x->minus_sum16[s];
 }
 
 /* sum + (what 64 columns of row r add). One integer sum for each scale. */
@@ -126,8 +144,8 @@ static float packed_tile(rw_pack p, const uint8_t *tile, size_t r, const rw_act 
         float scale = rw_half_at(tile + rw_pack_scales_at(p) + 2 * (RW_STRIP_ROWS * s + r));
         sum = fmaf((float)dot_product, scale * x->d[g], sum);
         if (rw_pack_mins(p))
-            sum = fmaf(rw_half_at(tile + rw_pack_mins_at(p) + 2 * (RW_STRIP_ROWS * g + r)),
-                       x->dsum[g], sum);
+            sum = fmaf(rw_half_at(tile + rw_pack_mins_at(p) + 2 * (RW_STRIP_ROWS * s + r)),
+                       min_factor(p, x, s), sum);
     }
     return sum;
 }
@@ -150,17 +168,143 @@ static inline void matmul_packed(rw_pack p, const uint8_t *strips, size_t cols, 
     }
 }
 
+/* Column c of row r of a slab, without its zero point. */
+static int slab_element(rw_pack p, const uint8_t *slab, size_t r, size_t c) {
+    size_t half = r / 64, at = 16 * (r / 4 % 4) + 4 * (r / 16 % 4) + r % 4;
+    if (p == RW_PACK_8) return slab[(2 * c + half) * RW_LINE + at];
+    const uint8_t *plane = slab + rw_slab_planes_at(p) + (2 * (c / 8) + half) * RW_LINE + at;
+    int q = slab[c * RW_LINE + at] >> 4 * half & 15;
+    if (p == RW_PACK_IQ4) return rw_iq4_values[q] + 128;
+    for (int b = 4; b < rw_pack_bits(p); b++, plane += 8 * RW_LINE) q |= (*plane >> c % 8 & 1) << b;
+    return q;
+}
+
+/* n_tiles tiles as wide ones. */
+static inline void widen(rw_pack p, const uint8_t *tile, size_t n_tiles, uint8_t *out) {
+    size_t scales = rw_pack_tile_bytes(p) - rw_pack_scales_at(p);
+    for (; n_tiles > 0; n_tiles--, tile += rw_pack_tile_bytes(p), out += rw_wide_bytes(p)) {
+        for (size_t k = 0; k < RW_TILE_COLS; k++) {
+            for (size_t r = 0; r < RW_STRIP_ROWS; r++)
+                out[k / 4 * RW_LINE + 4 * r + k % 4] = (uint8_t)packed_element(p, tile, r, k);
+        }
+        memcpy(out + 16 * RW_LINE, tile + rw_pack_scales_at(p), scales);
+    }
+}
+
+static inline void widen_block(rw_pack p, const uint8_t *slab, size_t n_tiles, uint8_t *out,
+                               size_t out_stride) {
+    size_t n_scales = (size_t)rw_pack_scales(p) / 2;
+    for (size_t i = 0; i < 2 * n_tiles; i++, slab += rw_slab_bytes(p)) {
+        for (size_t r = 0; r < RW_BLOCK_ROWS; r++) {
+            uint8_t *tile = out + r / 16 * out_stride + i / 2 * rw_wide_bytes(p);
+            size_t g = i % 2, row = r % 16;
+            for (size_t c = 0; c < RW_SLAB_COLS; c++)
+                tile[(8 * g + c / 4) * RW_LINE + 4 * row + c % 4] =
+                    (uint8_t)slab_element(p, slab, r, c);
+            for (size_t s = 0; s < n_scales; s++) {
+                size_t to = 32 * (n_scales * g + s) + 2 * row, from = 2 * (RW_BLOCK_ROWS * s + r);
+                memcpy(tile + 16 * RW_LINE + to, slab + rw_slab_scales_at(p) + from, 2);
+                if (rw_pack_mins(p))
+                    memcpy(tile + rw_wide_mins_at(p) + to, slab + rw_slab_mins_at(p) + from, 2);
+            }
+        }
+    }
+}
+
+/* sum + (what 64 columns of row r of a wide tile add): packed_tile's order. */
+static float wide_tile(rw_pack p, const uint8_t *tile, size_t r, const rw_act *x, float sum) {
+    size_t n_scales = (size_t)rw_pack_scales(p), n = RW_TILE_COLS / n_scales;
+    int zero = rw_pack_mins(p) ? 0 : 1 << rw_pack_zero_shift(p);
+    for (size_t s = 0; s < n_scales; s++) {
+        size_t g = s * n / 32;
+        int32_t dot_product = 0;
+        for (size_t k = s * n; k < s * n + n; k++)
+            dot_product += (tile[k / 4 * RW_LINE + 4 * r + k % 4] - zero) * x->q[k];
+        float scale = rw_half_at(tile + 16 * RW_LINE + 2 * (RW_STRIP_ROWS * s + r));
+        sum = fmaf((float)dot_product, scale * x->d[g], sum);
+        if (rw_pack_mins(p))
+            sum = fmaf(rw_half_at(tile + rw_wide_mins_at(p) + 2 * (RW_STRIP_ROWS * s + r)),
+                       min_factor(p, x, s), sum);
+    }
+    return sum;
+}
+
+static inline void matmul_wide(rw_pack p, const uint8_t *tiles, size_t n_tiles, const rw_act *x,
+                               size_t n_tokens, float *sums) {
+    for (size_t i = 0; i < n_tiles; i++, tiles += rw_wide_bytes(p), x += n_tokens) {
+        for (size_t t = 0; t < n_tokens; t++) {
+            for (size_t r = 0; r < RW_STRIP_ROWS; r++)
+                sums[16 * t + r] = wide_tile(p, tiles, r, x + t, sums[16 * t + r]);
+        }
+    }
+}
+
+/* sum + (what the chosen columns of scale s of a slab, group g of its tile, add to row r). */
+static float slab_row(rw_pack p, const uint8_t *slab, size_t r, const rw_act *x,
+                      const rw_chosen *chosen, size_t stride, size_t t, size_t g, size_t s, float sum) {
+    int zero = rw_pack_mins(p) ? 0 : 1 << rw_pack_zero_shift(p);
+    int32_t dot_product = 0;
+    for (size_t i = 0; i < 4 * (size_t)chosen->n; i++)
+        dot_product += (slab_element(p, slab, r, chosen->column[i]) - zero) *
+                       chosen->quad[(i / 4 * stride + t) * 4 + i % 4];
+    float scale = rw_half_at(slab + rw_slab_scales_at(p) + 2 * (RW_BLOCK_ROWS * s + r));
+    sum = fmaf((float)dot_product, scale * x->d[g], sum);
+    if (!rw_pack_mins(p)) return sum;
+    return fmaf(rw_half_at(slab + rw_slab_mins_at(p) + 2 * (RW_BLOCK_ROWS * s + r)),
+                min_factor(p, x, g * (size_t)rw_pack_scales(p) / 2 + s), sum);
+}
+
+static inline void matmul_columns(rw_pack p, const uint8_t *blocks, size_t cols, size_t n_rows,
+                                  const rw_act *x, const rw_chosen *chosen, size_t n_tokens,
+                                  float scale, float *y, size_t y_stride) {
+    size_t n_scales = (size_t)rw_pack_scales(p) / 2;
+    for (size_t row = 0; row < n_rows; row++) {
+        const uint8_t *block = blocks + row / RW_BLOCK_ROWS * rw_block_bytes(p, cols);
+        size_t r = row % RW_BLOCK_ROWS;
+        float factor;
+        memcpy(&factor, block + 4 * r, sizeof factor);
+        for (size_t t = 0; t < n_tokens; t++) {
+            float sum = 0;
+            for (size_t i = 0; i < cols / RW_SLAB_COLS * n_scales; i++) {
+                const uint8_t *slab = block + 4 * RW_BLOCK_ROWS + i / n_scales * rw_slab_bytes(p);
+                size_t group = i / n_scales;
+                if (chosen[i].zero) continue;
+                sum = slab_row(p, slab, r, &x[group / 2 * n_tokens + t], &chosen[i], n_tokens, t,
+                               group % 2, i % n_scales, sum);
+            }
+            y[t * y_stride + row] = factor * scale * sum;
+        }
+    }
+}
+
 #define PACKED(P)                                                                                  \
     static void matmul_##P(const uint8_t *strips, size_t cols, size_t n_rows, const rw_act *x,     \
                            size_t n_tokens, float scale, float *y, size_t y_stride) {              \
         matmul_packed(P, strips, cols, n_rows, x, n_tokens, scale, y, y_stride);                   \
+    }                                                                                              \
+    static void columns_##P(const uint8_t *blocks, size_t cols, size_t n_rows, const rw_act *x,    \
+                            const rw_chosen *chosen, size_t n_tokens, float scale, float *y,       \
+                            size_t y_stride) {                                                     \
+        matmul_columns(P, blocks, cols, n_rows, x, chosen, n_tokens, scale, y, y_stride);          \
+    }                                                                                              \
+    static void widen_##P(const uint8_t *tiles, size_t n_tiles, uint8_t *out) {                    \
+        widen(P, tiles, n_tiles, out);                                                             \
+    }                                                                                              \
+    static void widen_block_##P(const uint8_t *slabs, size_t n_tiles, uint8_t *out,                \
+                                size_t out_stride) {                                               \
+        widen_block(P, slabs, n_tiles, out, out_stride);                                           \
+    }                                                                                              \
+    static void wide_##P(const uint8_t *tiles, size_t n_tiles, const rw_act *x, size_t n_tokens,   \
+                         float *sums) {                                                            \
+        matmul_wide(P, tiles, n_tiles, x, n_tokens, sums);                                         \
     }
-PACKED(RW_PACK_4)
-PACKED(RW_PACK_4M)
-PACKED(RW_PACK_5)
-PACKED(RW_PACK_5M)
-PACKED(RW_PACK_6)
-PACKED(RW_PACK_8)
+RW_PACKS(PACKED)
+
+#define MATMUL_PACKED(P) [P] = matmul_##P,
+#define MATMUL_COLUMNS(P) [P] = columns_##P,
+#define WIDEN(P) [P] = widen_##P,
+#define WIDEN_BLOCK(P) [P] = widen_block_##P,
+#define MATMUL_WIDE(P) [P] = wide_##P,
 
 /* ---- norms, mixes, functions */
 
@@ -270,6 +414,35 @@ static void wkv6(const float *r, const float *k, const float *v, size_t stride, 
     }
 }
 
+static void decay6(const float *decay, float *d, size_t n) {
+    for (size_t i = 0; i < n; i++) d[i] = expf(-expf(decay[i] + d[i]));
+}
+
+/* d = exp(-exp(-1/2) sigmoid(w0 + d)), a = sigmoid(a0 + a), kappa = k k_k / max(|k k_k|, 1e-12) with k
+ * before its change, k = k (1 + (a - 1) k_a), v = v + (v_first - v) sigmoid(v0 + vl) */
+static void prepare7(const rw_head7 *h, size_t n) {
+    float squares[LANES] = {0};
+    for (size_t i = 0; i < n; i++) {
+        h->d[i] = expf(-0.60653066f * logistic(h->w0[i] + h->d[i]));
+        h->a[i] = logistic(h->a0[i] + h->a[i]);
+        h->kappa[i] = h->k[i] * h->k_k[i];
+        squares[i % LANES] += h->kappa[i] * h->kappa[i];
+        h->k[i] *= 1.0f + (h->a[i] - 1.0f) * h->k_a[i];
+    }
+    float scale = 1.0f / larger(sqrtf(tree(squares)), 1e-12f);
+    for (size_t i = 0; i < n; i++) h->kappa[i] *= scale;
+    for (size_t i = 0; h->vl && i < n; i++)
+        h->v[i] += (h->v_first[i] - h->v[i]) * logistic(h->v0[i] + h->vl[i]);
+}
+
+static void finish7(const rw_head7 *h, size_t n) {
+    float products[LANES] = {0};
+    layer_norm(h->y, h->ln_w, h->ln_b, h->eps, h->y, n);
+    for (size_t i = 0; i < n; i++) products[i % LANES] += h->r[i] * h->k[i] * h->r_k[i];
+    float bonus = tree(products);
+    for (size_t i = 0; i < n; i++) h->y[i] = (h->y[i] + bonus * h->v[i]) * h->g[i];
+}
+
 /* s_i = sum_j S_ij kappa_j
  * S_ij' = S_ij w_j - s_i kappa_j a_j + v_i k_j
  * y_i = sum_j S_ij' r_j                 i: value channel (rows of S), j: key channel */
@@ -309,8 +482,11 @@ const rw_kernels rw_kernels_scalar = {
     .matmul_f16 = matmul_f16,
     .matmul_bf16 = matmul_bf16,
     .quantize = quantize,
-    .matmul_packed = {matmul_RW_PACK_4, matmul_RW_PACK_4M, matmul_RW_PACK_5, matmul_RW_PACK_5M,
-                      matmul_RW_PACK_6, matmul_RW_PACK_8},
+    .matmul_packed = {RW_PACKS(MATMUL_PACKED)},
+    .matmul_columns = {RW_PACKS(MATMUL_COLUMNS)},
+    .widen = {RW_PACKS(WIDEN)},
+    .widen_block = {RW_PACKS(WIDEN_BLOCK)},
+    .matmul_wide = {RW_PACKS(MATMUL_WIDE)},
     .layer_norm = layer_norm,
     .mix_current = mix_current,
     .mix_previous = mix_previous,
@@ -321,5 +497,8 @@ const rw_kernels rw_kernels_scalar = {
     .all_finite = all_finite,
     .wkv4 = wkv4,
     .wkv6 = wkv6,
+    .decay6 = decay6,
+    .prepare7 = prepare7,
+    .finish7 = finish7,
     .wkv7 = wkv7,
 };

@@ -89,13 +89,24 @@ static size_t work_floats(const rw_checkpoint *c) {
     return RW_MAX_ROWS * row + RW_LOGIT_ROWS * (size_t)c->dim[RW_D] + 64 * 16;
 }
 
+/* A multiple of 16, so that every thread's panel is aligned. */
 static size_t panel_floats(const rw_checkpoint *c) {
-    size_t row = longest_row(c);
-    return row > 4096 ? 4 * row : 16384;
+    size_t row = 4 * (size_t)longest_row(c), products = rw_products_scratch(RW_MAX_ROWS);
+    return ((row > products ? row : products) + 15) & ~(size_t)15;
 }
 
+/* The longest row, six mixes, or all low-rank products of a layer: what may be rounded together. */
 static size_t n_acts(const rw_checkpoint *c) {
-    return RW_MAX_ROWS * rw_pack_tiles(longest_row(c));
+    static const rw_dim ranks[] = {RW_RW, RW_RA, RW_RV, RW_RG, RW_RM5, RW_ES};
+    size_t most = rw_pack_tiles(longest_row(c)), mixes = 6 * rw_pack_tiles(c->dim[RW_D]), low = 0;
+    for (size_t i = 0; i < sizeof ranks / sizeof *ranks; i++) low += rw_pack_tiles(c->dim[ranks[i]]);
+    if (mixes > most) most = mixes;
+    return RW_MAX_ROWS * (low > most ? low : most);
+}
+
+/* At most four scales for every 64 columns of ffn.value. */
+static size_t n_chosen(const rw_checkpoint *c) {
+    return 4 * rw_pack_tiles(c->dim[RW_F]);
 }
 
 static rwkv_status make_workspace(struct rwkv_model *m, rwkv_error *err) {
@@ -105,8 +116,11 @@ static rwkv_status make_workspace(struct rwkv_model *m, rwkv_error *err) {
     m->work = rw_alloc_aligned(m->work_len * sizeof *m->work);
     m->panel = rw_alloc_aligned(panels * sizeof *m->panel);
     m->logits = rw_alloc_aligned(logits * sizeof *m->logits);
+    m->sparsity = rw_arena_alloc(&m->arena, 1, sizeof *m->sparsity);
+    if (!m->sparsity) return rw_nomem(err, sizeof *m->sparsity);
     if (m->packing) m->acts = rw_alloc_aligned(n_acts(m->ckpt) * sizeof *m->acts);
-    if (!m->work || !m->panel || !m->logits || (m->packing && !m->acts))
+    if (m->packing) m->chosen = rw_alloc_aligned(n_chosen(m->ckpt) * sizeof *m->chosen);
+    if (!m->work || !m->panel || !m->logits || (m->packing && (!m->acts || !m->chosen)))
         return rw_nomem(err, (m->work_len + panels + logits) * sizeof(float));
     return RWKV_OK;
 }
@@ -130,7 +144,7 @@ static rwkv_status check_memory(const rw_checkpoint *c, uint32_t n_threads, uint
     if (!(flags & RWKV_MODEL_EXACT)) weights += rw_packing_growth(c, flags);
     uint64_t state = c->arch->state_len(c) * (uint64_t)c->n_layer;
     uint64_t rest = 4 * (work_floats(c) + n_threads * panel_floats(c) + (RW_LOGIT_ROWS + 1) * (uint64_t)c->dim[RW_V] +
-                         state) + n_acts(c) * sizeof(rw_act);
+                         state) + n_acts(c) * sizeof(rw_act) + n_chosen(c) * sizeof(rw_chosen);
     if (have == 0 || weights + rest <= have) return RWKV_OK;
     char need[24], got[24], fit[160] = "no type would fit";
     human(weights + rest, need);
@@ -149,6 +163,17 @@ static rwkv_status check_memory(const rw_checkpoint *c, uint32_t n_threads, uint
                       got, fit);
 }
 
+static rwkv_status check_packed(const rw_tensor *w, rwkv_error *err) {
+    uint64_t cols = w->dims[w->n_dims - 1], rows = rw_layout_rows(w->layout);
+    size_t bytes = rw_layout_unit(w->layout, rw_pack_of(w->type), cols);
+    for (uint64_t at = 0; at < w->bytes; at += bytes)
+        if (!rw_layout_finite(w->layout, w->type, w->data + at, cols))
+            return rw_fail_at(err, RWKV_E_NUMERIC, w->file->path, w->offset + at,
+                              "tensor %s, rows from %llu: found a scale that is not finite", w->name,
+                              (unsigned long long)(at / bytes * rows));
+    return RWKV_OK;
+}
+
 /* RWKV_MODEL_CHECK: every element of every tensor. */
 static rwkv_status check_finite(const rw_table *t, rwkv_error *err) {
     enum { CHUNK = 8192 };
@@ -158,6 +183,10 @@ static rwkv_status check_finite(const rw_table *t, rwkv_error *err) {
     for (size_t i = 0; i < t->n_tensors && st == RWKV_OK; i++) {
         const rw_tensor *w = &t->tensors[i];
         if (!rw_type_is_float(w->type)) continue;
+        if (w->layout != RW_ROWS) {
+            st = check_packed(w, err);
+            continue;
+        }
         const rw_type_info *type = rw_type_get(w->type);
         for (uint64_t at = 0; at < w->n_elems && st == RWKV_OK; at += CHUNK) {
             uint64_t n = w->n_elems - at < CHUNK ? w->n_elems - at : CHUNK;
@@ -249,6 +278,9 @@ static rwkv_status find_text(struct rwkv_model *m, const rwkv_model_options *opt
         m->chat = rw_template_choose(found ? own : NULL, own_len, m->ckpt->name, rw_version_name(m->ckpt->version),
                                      m->V);
     }
+    RW_TRY(rw_meta_str(t, "rwkv.sampling", &own, &own_len, &found, err));
+    const char *preset = found ? rw_sampling_find(own, own_len) : NULL;
+    m->sampling = preset ? preset : ""; /* a name of a later version is no reason to refuse a model */
     return RWKV_OK;
 }
 
@@ -279,6 +311,7 @@ rwkv_status rwkv_model_open(rwkv_model **out, const char *path, const rwkv_model
     /* Eight-bit activations cost v5 more than KL 1e-4 per token even with eight-bit weights. */
     uint32_t flags = opt->flags | (m->arch == &rw_arch_v5 ? RWKV_MODEL_EXACT : 0u);
     m->exact = (flags & RWKV_MODEL_EXACT) != 0;
+    m->dense = (flags & RWKV_MODEL_DENSE) != 0;
     if (opt->group_norm_eps > 0 && m->arch != &rw_arch_v4) m->ckpt->gn_eps = opt->group_norm_eps;
     if (!(opt->flags & RWKV_MODEL_IGNORE_MEMORY)) RW_GOTO(check_memory(m->ckpt, n_threads, flags, err));
     if (opt->flags & RWKV_MODEL_CHECK) RW_GOTO(check_finite(m->ckpt->table, err));
@@ -302,6 +335,7 @@ void rwkv_model_free(rwkv_model *m) {
     rw_free_aligned(m->work);
     rw_free_aligned(m->panel);
     rw_free_aligned(m->acts);
+    rw_free_aligned(m->chosen);
     rw_free_aligned(m->logits);
     rw_packing_end(m);
     rw_arena_free(&m->arena);
@@ -315,10 +349,11 @@ void rwkv_model_info(const rwkv_model *m, rwkv_info *out) {
     *out = (rwkv_info){
         .path = c->table->path,
         .name = c->name,
-        .format = rw_container_name(c->table->container),
+        .format = c->table->packed ? "gguf (packed)" : rw_container_name(c->table->container),
         .version = rw_version_name(c->version),
         .type = rw_type_name(m->main_type),
         .chat = rwkv_template_name(m->chat),
+        .sampling = m->sampling,
         .tokenizer = m->tokenizer ? rwkv_tokenizer_kind(m->tokenizer) : "",
         .isa = m->k->name,
         .n_layer = m->n_layer, .n_embd = m->D, .n_att = m->A, .n_ffn = m->F,
@@ -328,6 +363,8 @@ void rwkv_model_info(const rwkv_model *m, rwkv_info *out) {
         .file_bytes = c->table->file_bytes,
         .state_bytes = m->state_len * sizeof(float),
         .session_bytes = (m->state_len + m->V) * sizeof(float),
+        .ffn_inputs = atomic_load(&m->sparsity->inputs),
+        .ffn_zeros = atomic_load(&m->sparsity->zeros),
     };
     for (size_t i = 0; i < c->table->n_tensors; i++) {
         out->n_params += c->table->tensors[i].n_elems;
@@ -335,7 +372,7 @@ void rwkv_model_info(const rwkv_model *m, rwkv_info *out) {
     }
     out->copied_bytes = c->table->copied_bytes + m->arena.total +
                         (m->work_len + m->panel_len * out->n_threads + RW_LOGIT_ROWS * (size_t)m->V) * sizeof(float) +
-                        (m->acts ? n_acts(c) * sizeof *m->acts : 0);
+                        (m->acts ? n_acts(c) * sizeof *m->acts + n_chosen(c) * sizeof *m->chosen : 0);
     memcpy(out->fingerprint, m->fingerprint, sizeof out->fingerprint);
     memcpy(out->weights_hash, m->weights_hash, sizeof out->weights_hash);
 }
