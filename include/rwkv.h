@@ -122,6 +122,7 @@ enum {
     RWKV_MODEL_NO_MMAP = 1,      /* read the file into memory: immune to a file that shrinks */
     RWKV_MODEL_CHECK = 2,        /* look at every weight; non-finite ones are an error */
     RWKV_MODEL_IGNORE_MEMORY = 4, /* do not compare the memory needed with the memory available */
+    RWKV_MODEL_DENSE = 16,       /* multiply zero activations of the channel mix too, to compare: same bits */
     RWKV_MODEL_EXACT = 8         /* all arithmetic in float32. Else block-quantized matrices (Q4_0 to Q8_0,
                                     Q4_K to Q6_K) are multiplied with activations rounded to eight bits, 32
                                     sharing a scale: several times faster, and as reproducible. RWKV-5 is always
@@ -149,10 +150,11 @@ RWKV_API void rwkv_model_free(rwkv_model *model); /* after its sessions */
 typedef struct rwkv_info {
     const char *path;         /* all strings live as long as the model */
     const char *name;         /* general.name, or the file's name without its ending */
-    const char *format;       /* "pth", "pth (legacy)", "safetensors", "gguf", "ggmf" */
+    const char *format;       /* "pth", "pth (legacy)", "safetensors", "gguf", "gguf (packed)", "ggmf" */
     const char *version;      /* "4", "5.0", "5.1", "5.2", "6", "7", "7a" */
     const char *type;         /* type of most matrix bytes: "Q4_0" */
     const char *chat;         /* name of the chat template */
+    const char *sampling;     /* preset that the file recommends; "" if none */
     const char *tokenizer;    /* "World", "20B", "bytes", or "" when none was found */
     const char *isa;          /* kernel set in use */
     uint32_t n_layer, n_embd, n_att, n_ffn, n_head, head_size, n_vocab, n_threads;
@@ -163,6 +165,8 @@ typedef struct rwkv_info {
     uint64_t copied_bytes;    /* private memory: vectors, turned matrices, workspace */
     uint64_t state_bytes;     /* of one state, float32 */
     uint64_t session_bytes;   /* memory of one session: state and logits */
+    uint64_t ffn_inputs;      /* so far, in passes of few tokens: activations of the channel mix */
+    uint64_t ffn_zeros;       /* and how many were zero, so that their weights need not be read */
     uint8_t fingerprint[32];  /* of the model, the same for all its formats and quantizations */
     uint8_t weights_hash[32]; /* of these weights as stored (sampled, not of every byte) */
 } rwkv_info;
@@ -399,10 +403,13 @@ RWKV_API const char *const *rwkv_template_stops(const rwkv_template *t, size_t *
 /* ------------------------------------------------------------------ conversion */
 
 typedef struct rwkv_convert_options {
-    const char *format;   /* "gguf" (also NULL) or "ggmf" (rwkv.cpp .bin, version 101) */
+    const char *format;   /* "gguf" (also NULL), "ggmf" (rwkv.cpp .bin, version 101), or "packed": GGUF
+                             with matrices arranged as this version of the library uses them, which only
+                             it opens, at once and with the same results; not with RWKV_MODEL_EXACT */
     const char *type;     /* "F32" "F16" "BF16" "Q4_0" ... "Q6_K", any case; NULL keeps the types */
     const char *vocab;    /* vocabulary to embed; NULL: as for rwkv_model_open */
     const char *chat;     /* chat template to record; NULL: chosen from the file */
+    const char *sampling; /* preset to recommend (GGUF); NULL: that of the file, if any */
     uint32_t n_threads;
     bool (*progress)(void *user, uint64_t done, uint64_t total); /* input bytes; false cancels */
     void *progress_user;

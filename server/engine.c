@@ -20,6 +20,10 @@ double engine_since(uint64_t ns) {
     return (double)(engine_now() - ns) / 1e9;
 }
 
+void engine_log(const engine *e, int level, const char *message) {
+    if (e->options.log) e->options.log(e->options.log_user, level, message);
+}
+
 /* ------------------------------------------------------------------ tenants; under the lock */
 
 static tenant_jobs *find_tenant(engine *e, const char *name) {
@@ -393,6 +397,7 @@ static void show_stats(engine *e) {
     s->hits_store = e->n_hits_store;
     s->misses = e->n_misses;
     s->tokens_cached = e->n_tokens_cached;
+    s->tokens_generated = e->n_generated;
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -450,6 +455,7 @@ static rwkv_status make_parts(engine *e, store *st, rwkv_error *err) {
     if (status == RWKV_OK && !st) status = store_open(&e->own_store, "memory:", err);
     if (status != RWKV_OK) return status;
     e->store = st ? st : e->own_store;
+    if (!st) e->options.cache_disk = 0;
     const tree_options how = {.model = e->model,
                                .st = st,
                                .ram = e->options.cache_ram,
@@ -457,17 +463,19 @@ static rwkv_status make_parts(engine *e, store *st, rwkv_error *err) {
                                .write = recall_write,
                                .user = e};
     status = tree_new(&e->tree, &how, err);
+    e->listed_ns = engine_now();
+    if (status != RWKV_OK || !e->options.cache_disk) return status;
     tree_listing listing;
-    if (status == RWKV_OK && st && e->options.cache_disk && snapshot_list(e->tree, &listing)) {
-        e->bytes_stored = listing.bytes;
-        tree_merge(e->tree, &listing);
-    }
+    snapshot_list(e->tree, &listing);
+    e->bytes_stored = listing.bytes;
+    tree_merge(e->tree, &listing);
     return status;
 }
 
 static rwkv_status start_threads(engine *e, rwkv_error *err) {
-    rwkv_status status = background_new(&e->urgent, engine_finished, e, err);
-    if (status == RWKV_OK) status = background_new(&e->lazy, engine_finished, e, err);
+    enum { N_URGENT = 4 }; /* sessions are hashed and written independently of each other */
+    rwkv_status status = background_new(&e->urgent, N_URGENT, engine_finished, e, err);
+    if (status == RWKV_OK) status = background_new(&e->lazy, 1, engine_finished, e, err);
     if (status == RWKV_OK && pthread_create(&e->thread, NULL, engine_main, e))
         status = refuse(err, RWKV_E_NOMEM, "the engine's thread cannot be started");
     if (status == RWKV_OK) return status;

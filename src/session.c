@@ -7,6 +7,9 @@
 rwkv_status rwkv_session_new(rwkv_session **out, rwkv_model *m, rwkv_error *err) {
     if (!out || !m)
         return rw_fail(err, RWKV_E_ARG, "rwkv_session_new: out and model must be given");
+    if (m->exact && m->ckpt->table->packed)
+        return rw_fail_at(err, RWKV_E_UNSUPPORTED, m->ckpt->table->path, RWKV_NO_OFFSET,
+                          "a packed file has no exact products; use the file it was made of");
     rwkv_session *s = rw_calloc(1, sizeof *s);
     if (!s) return rw_nomem(err, sizeof *s);
     s->model = m;

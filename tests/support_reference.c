@@ -389,8 +389,8 @@ double reference_max_abs(const reference *r, const float *logits) {
 
 double reference_kl(const reference *r, const float *logits) {
     size_t V = r->m->shape.V;
-    double a = -INFINITY, b = -INFINITY, sum_a = 0, sum_b = 0, kl = 0;
-    for (size_t i = 0; i < V; i++) a = fmax(a, r->logits[i]), b = fmax(b, (double)logits[i]);
+    double a = r->logits[reference_top(r)], b = logits[0], sum_a = 0, sum_b = 0, kl = 0;
+    for (size_t i = 1; i < V; i++) b = logits[i] > b ? (double)logits[i] : b;
     for (size_t i = 0; i < V; i++)
         sum_a += exp(r->logits[i] - a), sum_b += exp((double)logits[i] - b);
     for (size_t i = 0; i < V; i++) {

@@ -10,7 +10,8 @@ static const rw_kernels *tables[8];
 static int n_tables;
 
 static int find_tables(void **state) {
-    static const char *const names[] = {"scalar", "avx2", "avx512", "neon"};
+    static const char *const names[] = {"scalar", "avx2",         "avx512",
+                                        "neon",   "neon-dotprod", "neon-i8mm"};
     (void)state;
     n_tables = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -468,6 +469,129 @@ static void test_packed_tiles(void **state) {
     }
 }
 
+/* ---- by columns, and wide: the bits of matmul_packed */
+
+/* About `zeros` of 100 activations are zero, some groups are all zero, one holds NaN now and then. */
+static guarded sparse_floats(size_t n, uint64_t seed, uint64_t zeros) {
+    guarded g = random_floats(n, seed, 3.0f);
+    float *x = g.p;
+    for (size_t i = 0; i < n; i++)
+        if (rng_u64(&seed) % 100 < zeros || i / 32 % 5 == seed % 7) x[i] = 0.0f;
+    if (seed % 16 == 0) x[seed % n] = NAN;
+    return g;
+}
+
+static guarded make_blocks(const packed *p) {
+    size_t bytes = rw_block_bytes(rw_pack_of(p->type), p->cols), n = (p->rows + 127) / 128;
+    guarded g = guard_new(n * bytes);
+    for (size_t b = 0; b < n; b++)
+        rw_pack_block(p->type, (uint8_t *)p->blocks.p + 128 * b * p->row_bytes, p->row_bytes,
+                      p->rows - 128 * b < 128 ? p->rows - 128 * b : 128, p->cols,
+                      (uint8_t *)g.p + b * bytes);
+    return g;
+}
+
+static void check_columns(const packed *p, size_t tokens, uint64_t seed, uint64_t zeros) {
+    rw_pack pack = rw_pack_of(p->type);
+    size_t stride = p->rows + 3, n = tokens * stride - 3;
+    guarded x = sparse_floats(tokens * p->cols, seed, zeros), blocks = make_blocks(p);
+    guarded a = make_acts(&rw_kernels_scalar, x.p, tokens, p->cols);
+    guarded want = guard_new(n * sizeof(float));
+    rw_kernels_scalar.matmul_packed[pack](p->strips.p, p->cols, p->rows, a.p, tokens, 0.7f, want.p,
+                                          stride);
+    for (int i = 0; i < n_tables; i++) {
+        for (int all = 0; all < 2; all++) {
+            guarded y = guard_new(n * sizeof(float));
+            tables[i]->matmul_columns[pack](blocks.p, p->cols, p->rows, a.p, tokens, all, 0.7f, y.p,
+                                            stride);
+            same_bits(y.p, want.p, n);
+            guard_free(y);
+        }
+    }
+    guard_free(x);
+    guard_free(a);
+    guard_free(want);
+    guard_free(blocks);
+}
+
+static void test_columns_skip_zeros(void **state) {
+    (void)state;
+    static const uint64_t zeros[] = {0, 50, 87, 97};
+    for (int i = 0; i < N_PACKED; i++) {
+        size_t block = rw_type_get(packed_types[i])->block_elems;
+        for (size_t round = 0; round < 12; round++) {
+            packed p = make_packed(packed_types[i], round < 9 ? 1 + 17 * round : 257,
+                                   (block < 64 ? 64 : block) * (1 + round % 5), false);
+            for (size_t tokens = 1; tokens <= RW_FEW; tokens++)
+                check_columns(&p, tokens, 100 * round + tokens, zeros[(round + tokens) % 4]);
+            free_packed(p);
+        }
+    }
+}
+
+/* The tiles of strip `s` of a matrix, one by one, widened by k from its strips or its blocks. */
+static guarded wide_strip(const rw_kernels *k, const packed *p, size_t s, const guarded *blocks) {
+    rw_pack pack = rw_pack_of(p->type);
+    size_t tiles = rw_pack_tiles(p->cols), stride = tiles * rw_wide_bytes(pack);
+    guarded one = guard_new(stride), eight = guard_new(8 * stride);
+    if (blocks) {
+        k->widen_block[pack]((uint8_t *)blocks->p + s / 8 * rw_block_bytes(pack, p->cols) + 512,
+                             tiles, eight.p, stride);
+        memcpy(one.p, (uint8_t *)eight.p + s % 8 * stride, stride);
+    } else {
+        k->widen[pack]((uint8_t *)p->strips.p + s * rw_pack_strip_bytes(pack, p->cols) + RW_FACTORS,
+                       tiles, one.p);
+    }
+    guard_free(eight);
+    return one;
+}
+
+static void check_wide(const rw_kernels *k, const packed *p, size_t tokens, const float *x) {
+    rw_pack pack = rw_pack_of(p->type);
+    size_t tiles = rw_pack_tiles(p->cols), first = tokens % tiles;
+    guarded a = make_acts(&rw_kernels_scalar, x, tokens, p->cols), blocks = make_blocks(p);
+    guarded want = guard_new(tokens * p->rows * sizeof(float));
+    rw_kernels_scalar.matmul_packed[pack](p->strips.p, p->cols, p->rows, a.p, tokens, 0.7f, want.p,
+                                          p->rows);
+    for (size_t s = 0; s < (p->rows + 15) / 16; s++) {
+        guarded wide = wide_strip(k, p, s, NULL), other = wide_strip(k, p, s, &blocks);
+        assert_memory_equal(wide.p, other.p, tiles * rw_wide_bytes(pack));
+        guarded sums = guard_new(tokens * 16 * sizeof(float)); /* in two steps */
+        k->matmul_wide[pack](wide.p, first, a.p, tokens, sums.p);
+        k->matmul_wide[pack]((uint8_t *)wide.p + first * rw_wide_bytes(pack), tiles - first,
+                             (rw_act *)a.p + first * tokens, tokens, sums.p);
+        const float *factor = (float *)(void *)((uint8_t *)p->strips.p +
+                                                s * rw_pack_strip_bytes(pack, p->cols));
+        for (size_t t = 0; t < tokens; t++) {
+            for (size_t r = 0; r < 16 && 16 * s + r < p->rows; r++) {
+                float y = factor[r] * 0.7f * ((float *)sums.p)[16 * t + r];
+                same_bits(&y, (float *)want.p + t * p->rows + 16 * s + r, 1);
+            }
+        }
+        guard_free(wide);
+        guard_free(other);
+        guard_free(sums);
+    }
+    guard_free(a);
+    guard_free(blocks);
+    guard_free(want);
+}
+
+static void test_wide_strips(void **state) {
+    (void)state;
+    for (int i = 0; i < N_PACKED; i++) {
+        size_t block = rw_type_get(packed_types[i])->block_elems;
+        for (size_t tokens = 1; tokens <= RW_PANEL; tokens++) {
+            packed p = make_packed(packed_types[i], 7 + 12 * tokens,
+                                   (block < 64 ? 64 : block) * (1 + tokens % 4), false);
+            guarded x = sparse_floats(tokens * p.cols, tokens, 40);
+            for (int k = 0; k < n_tables; k++) check_wide(tables[k], &p, tokens, x.p);
+            guard_free(x);
+            free_packed(p);
+        }
+    }
+}
+
 /* ---- norms and mixes */
 
 static void test_layer_norm(void **state) {
@@ -812,6 +936,8 @@ int main(void) {
         cmocka_unit_test(test_packed_means_the_same),
         cmocka_unit_test(test_packed_tables_agree),
         cmocka_unit_test(test_packed_tiles),
+        cmocka_unit_test(test_columns_skip_zeros),
+        cmocka_unit_test(test_wide_strips),
         cmocka_unit_test(test_layer_norm),
         cmocka_unit_test(test_mixes),
         cmocka_unit_test(test_function_accuracy),

@@ -4,6 +4,9 @@
 #define RW_AVX512
 #include "avx2.c"
 
+/* Twelve tokens: 24 accumulators of the 32 registers. */
+enum { LANES = 16, MOST_TOKENS = 12 };
+
 typedef __m512i vi;
 typedef __m512 vf;
 
@@ -29,22 +32,34 @@ INLINE vi or_masked(vi v, vi bits, const int mask) {
     return _mm512_ternarylogic_epi32(v, bits, _mm512_set1_epi8((char)mask), 0xf8);
 }
 
-INLINE vi zeros(void) {
-    return _mm512_setzero_si512();
+/* v with bits `value` set in bytes where `bits` has `bit`; v lacks them. */
+INLINE vi or_where(vi v, vi bits, const int bit, const int value) {
+    return _mm512_mask_add_epi8(v, _mm512_test_epi8_mask(bits, _mm512_set1_epi8((char)bit)), v,
+                                _mm512_set1_epi8((char)value));
+}
+
+/* Lane of 16 by lane of 16: the bytes (pairs) of the lower or upper half of a and b in turn. */
+INLINE vi mix_bytes(vi a, vi b, const int upper) {
+    return upper ? _mm512_unpackhi_epi8(a, b) : _mm512_unpacklo_epi8(a, b);
+}
+
+INLINE vi mix_pairs(vi a, vi b, const int upper) {
+    return upper ? _mm512_unpackhi_epi16(a, b) : _mm512_unpacklo_epi16(a, b);
+}
+
+INLINE void put_line(uint8_t *p, vi v) {
+    _mm512_storeu_si512(p, v);
 }
 
 INLINE vi all_words(int32_t v) {
     return _mm512_set1_epi32(v);
 }
 
-INLINE vi shift_words(vi v, const int n) {
-    return _mm512_slli_epi32(v, (unsigned)n);
-}
-
-INLINE vi dot4(const rw_pack P, vi acc, vi w, const int8_t *quad) {
+/* acc + w * (quad i) */
+INLINE vi dot4(const rw_pack P, vi acc, vi w, const int8_t *q, const int i) {
     (void)P;
     int32_t word;
-    memcpy(&word, quad, sizeof word);
+    memcpy(&word, q + 4 * i, sizeof word);
     return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(word));
 }
 
@@ -72,7 +87,7 @@ INLINE vf times(vf a, float b) {
     return _mm512_mul_ps(a, _mm512_set1_ps(b));
 }
 
-INLINE vf fma16(vf a, vf b, vf c) {
+INLINE vf fused(vf a, vf b, vf c) {
     return _mm512_fmadd_ps(a, b, c);
 }
 
@@ -80,24 +95,7 @@ INLINE void put_rows(float *y, vf v, size_t n) {
     _mm512_mask_storeu_ps(y, n >= 16 ? 0xffff : (__mmask16)((1u << n) - 1), v);
 }
 
-#include "packed_x86.h"
-
-/* Twelve tokens: 24 accumulators of the 32 registers. */
-INLINE void packed_tokens(const rw_pack P, const uint8_t *strips, size_t cols, size_t n_rows,
-                          const rw_act *x, size_t n_tokens, float scale, float *y,
-                          size_t y_stride) {
-    switch (n_tokens) {
-#define TOKENS(N)                                                                                  \
-    case N:                                                                                        \
-        packed_rows(P, N, strips, cols, n_rows, x, N, scale, y, y_stride);                         \
-        break;
-        /* clang-format off */
-        TOKENS(1) TOKENS(2) TOKENS(3) TOKENS(4) TOKENS(5) TOKENS(6)
-        TOKENS(7) TOKENS(8) TOKENS(9) TOKENS(10) TOKENS(11) TOKENS(12)
-        /* clang-format on */
-    }
-}
-
-PACKED_ALL
+#include "packed.h"
+#include "columns.h"
 
 const rw_kernels rw_kernels_avx512 = {.name = "avx512", KERNELS};

@@ -21,6 +21,20 @@ static bool has_avx512(const rw_cpu *cpu) {
 }
 #endif
 
+#if defined(__aarch64__)
+static bool has_neon(const rw_cpu *cpu) {
+    return cpu->neon;
+}
+
+static bool has_dotprod(const rw_cpu *cpu) {
+    return cpu->neon && cpu->dotprod;
+}
+
+static bool has_i8mm(const rw_cpu *cpu) {
+    return has_dotprod(cpu) && cpu->i8mm;
+}
+#endif
+
 static const struct {
     const rw_kernels *kernels;
     bool (*usable)(const rw_cpu *cpu);
@@ -29,6 +43,11 @@ static const struct {
 #if defined(__x86_64__)
     {&rw_kernels_avx512, has_avx512},
     {&rw_kernels_avx2, has_avx2},
+#endif
+#if defined(__aarch64__)
+    {&rw_kernels_neon_i8mm, has_i8mm},
+    {&rw_kernels_neon_dotprod, has_dotprod},
+    {&rw_kernels_neon, has_neon},
 #endif
     {&rw_kernels_scalar, any_cpu},
 };

@@ -17,7 +17,10 @@ typedef struct rw_act {
     int8_t q[RW_TILE_COLS];
 } rw_act;
 
-enum { RW_PANEL = 12 }; /* tokens that matmul_packed takes at once, at most */
+enum {
+    RW_PANEL = 12, /* tokens that matmul_packed and matmul_wide take at once, at most */
+    RW_FEW = 4     /* and matmul_columns */
+};
 
 typedef struct rw_kernels {
     const char *name; /* "scalar", "avx2", ... */
@@ -47,6 +50,20 @@ typedef struct rw_kernels {
     void (*matmul_packed[RW_PACK_COUNT])(const uint8_t *strips, size_t cols, size_t n_rows,
                                          const rw_act *x, size_t n_tokens, float scale, float *y,
                                          size_t y_stride);
+    /* The same bits from blocks: n_tokens <= RW_FEW. Columns whose activations are zero for all
+     * tokens are not read, unless `all`. */
+    void (*matmul_columns[RW_PACK_COUNT])(const uint8_t *blocks, size_t cols, size_t n_rows,
+                                          const rw_act *x, size_t n_tokens, bool all, float scale,
+                                          float *y, size_t y_stride);
+    /* n_tiles tiles of a strip, or 2 n_tiles slabs of a block, as wide tiles; those of a block's
+     * eight strips are out_stride bytes apart. */
+    void (*widen[RW_PACK_COUNT])(const uint8_t *tiles, size_t n_tiles, uint8_t *out);
+    void (*widen_block[RW_PACK_COUNT])(const uint8_t *slabs, size_t n_tiles, uint8_t *out,
+                                       size_t out_stride);
+    /* sums[t * 16 + r] goes on with n_tiles wide tiles of one strip: the sum that matmul_packed
+     * forms before it multiplies by factor * scale. */
+    void (*matmul_wide[RW_PACK_COUNT])(const uint8_t *tiles, size_t n_tiles, const rw_act *x,
+                                       size_t n_tokens, float *sums);
 
     /* out = (x - mean) / sqrt(var + eps) * weight + bias, population variance */
     void (*layer_norm)(const float *x, const float *weight, const float *bias, float eps, float *out,
@@ -81,5 +98,6 @@ rwkv_status rw_kernels_get(const rw_kernels **out, const char *isa, rwkv_error *
 
 extern const rw_kernels rw_kernels_scalar;
 extern const rw_kernels rw_kernels_avx2, rw_kernels_avx512; /* only in x86-64 builds */
+extern const rw_kernels rw_kernels_neon, rw_kernels_neon_dotprod, rw_kernels_neon_i8mm; /* arm64 */
 
 #endif

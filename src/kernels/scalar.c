@@ -150,10 +150,133 @@ static inline void matmul_packed(rw_pack p, const uint8_t *strips, size_t cols, 
     }
 }
 
+/* Column c of row r of a slab, without its zero point. */
+static int slab_element(rw_pack p, const uint8_t *slab, size_t r, size_t c) {
+    size_t half = r / 64, at = 16 * (r / 4 % 4) + 4 * (r / 16 % 4) + r % 4;
+    if (p == RW_PACK_8) return slab[(2 * c + half) * RW_LINE + at];
+    const uint8_t *plane = slab + rw_slab_planes_at(p) + (2 * (c / 8) + half) * RW_LINE + at;
+    int q = slab[c * RW_LINE + at] >> 4 * half & 15;
+    for (int b = 4; b < rw_pack_bits(p); b++, plane += 8 * RW_LINE) q |= (*plane >> c % 8 & 1) << b;
+    return q;
+}
+
+/* n_tiles tiles as wide ones. */
+static inline void widen(rw_pack p, const uint8_t *tile, size_t n_tiles, uint8_t *out) {
+    size_t scales = rw_pack_tile_bytes(p) - rw_pack_scales_at(p);
+    for (; n_tiles > 0; n_tiles--, tile += rw_pack_tile_bytes(p), out += rw_wide_bytes(p)) {
+        for (size_t k = 0; k < RW_TILE_COLS; k++) {
+            for (size_t r = 0; r < RW_STRIP_ROWS; r++)
+                out[k / 4 * RW_LINE + 4 * r + k % 4] = (uint8_t)packed_element(p, tile, r, k);
+        }
+        memcpy(out + 16 * RW_LINE, tile + rw_pack_scales_at(p), scales);
+    }
+}
+
+static inline void widen_block(rw_pack p, const uint8_t *slab, size_t n_tiles, uint8_t *out,
+                               size_t out_stride) {
+    size_t n_scales = (size_t)rw_pack_scales(p) / 2;
+    for (size_t i = 0; i < 2 * n_tiles; i++, slab += rw_slab_bytes(p)) {
+        for (size_t r = 0; r < RW_BLOCK_ROWS; r++) {
+            uint8_t *tile = out + r / 16 * out_stride + i / 2 * rw_wide_bytes(p);
+            size_t g = i % 2, row = r % 16;
+            for (size_t c = 0; c < RW_SLAB_COLS; c++)
+                tile[(8 * g + c / 4) * RW_LINE + 4 * row + c % 4] =
+                    (uint8_t)slab_element(p, slab, r, c);
+            for (size_t s = 0; s < n_scales; s++)
+                memcpy(tile + 16 * RW_LINE + 32 * (n_scales * g + s) + 2 * row,
+                       slab + rw_slab_scales_at(p) + 2 * (RW_BLOCK_ROWS * s + r), 2);
+            if (rw_pack_mins(p))
+                memcpy(tile + rw_wide_mins_at(p) + 32 * g + 2 * row,
+                       slab + rw_slab_mins_at(p) + 2 * r, 2);
+        }
+    }
+}
+
+/* sum + (what 64 columns of row r of a wide tile add): packed_tile's order. */
+static float wide_tile(rw_pack p, const uint8_t *tile, size_t r, const rw_act *x, float sum) {
+    size_t n_scales = (size_t)rw_pack_scales(p), n = RW_TILE_COLS / n_scales;
+    int zero = rw_pack_mins(p) ? 0 : 1 << rw_pack_zero_shift(p);
+    for (size_t s = 0; s < n_scales; s++) {
+        size_t g = s * n / 32;
+        int32_t dot_product = 0;
+        for (size_t k = s * n; k < s * n + n; k++)
+            dot_product += (tile[k / 4 * RW_LINE + 4 * r + k % 4] - zero) * x->q[k];
+        float scale = rw_half_at(tile + 16 * RW_LINE + 2 * (RW_STRIP_ROWS * s + r));
+        sum = fmaf((float)dot_product, scale * x->d[g], sum);
+        if (rw_pack_mins(p))
+            sum = fmaf(rw_half_at(tile + rw_wide_mins_at(p) + 2 * (RW_STRIP_ROWS * g + r)),
+                       x->dsum[g], sum);
+    }
+    return sum;
+}
+
+static inline void matmul_wide(rw_pack p, const uint8_t *tiles, size_t n_tiles, const rw_act *x,
+                               size_t n_tokens, float *sums) {
+    for (size_t i = 0; i < n_tiles; i++, tiles += rw_wide_bytes(p), x += n_tokens) {
+        for (size_t t = 0; t < n_tokens; t++) {
+            for (size_t r = 0; r < RW_STRIP_ROWS; r++)
+                sums[16 * t + r] = wide_tile(p, tiles, r, x + t, sums[16 * t + r]);
+        }
+    }
+}
+
+/* sum + (what slab i of a block adds to row r). */
+static float slab_row(rw_pack p, const uint8_t *slab, size_t r, const rw_act *x, size_t g,
+                      float sum) {
+    size_t n_scales = (size_t)rw_pack_scales(p) / 2, n = RW_SLAB_COLS / n_scales;
+    int zero = rw_pack_mins(p) ? 0 : 1 << rw_pack_zero_shift(p);
+    for (size_t s = 0; s < n_scales; s++) {
+        int32_t dot_product = 0;
+        for (size_t c = s * n; c < s * n + n; c++) {
+            int q = x->q[32 * g + c];
+            if (q) dot_product += (slab_element(p, slab, r, c) - zero) * q;
+        }
+        float scale = rw_half_at(slab + rw_slab_scales_at(p) + 2 * (RW_BLOCK_ROWS * s + r));
+        sum = fmaf((float)dot_product, scale * x->d[g], sum);
+    }
+    if (!rw_pack_mins(p)) return sum;
+    return fmaf(rw_half_at(slab + rw_slab_mins_at(p) + 2 * r), x->dsum[g], sum);
+}
+
+static inline void matmul_columns(rw_pack p, const uint8_t *blocks, size_t cols, size_t n_rows,
+                                  const rw_act *x, size_t n_tokens, bool all, float scale, float *y,
+                                  size_t y_stride) {
+    for (size_t row = 0; row < n_rows; row++) {
+        const uint8_t *block = blocks + row / RW_BLOCK_ROWS * rw_block_bytes(p, cols);
+        size_t r = row % RW_BLOCK_ROWS;
+        float factor;
+        memcpy(&factor, block + 4 * r, sizeof factor);
+        for (size_t t = 0; t < n_tokens; t++) {
+            const uint8_t *slab = block + 4 * RW_BLOCK_ROWS;
+            float sum = 0;
+            for (size_t i = 0; i < cols / RW_SLAB_COLS; i++, slab += rw_slab_bytes(p)) {
+                const rw_act *a = &x[i / 2 * n_tokens + t];
+                if (all || a->d[i % 2] != 0.0f) sum = slab_row(p, slab, r, a, i % 2, sum);
+            }
+            y[t * y_stride + row] = factor * scale * sum;
+        }
+    }
+}
+
 #define PACKED(P)                                                                                  \
     static void matmul_##P(const uint8_t *strips, size_t cols, size_t n_rows, const rw_act *x,     \
                            size_t n_tokens, float scale, float *y, size_t y_stride) {              \
         matmul_packed(P, strips, cols, n_rows, x, n_tokens, scale, y, y_stride);                   \
+    }                                                                                              \
+    static void columns_##P(const uint8_t *blocks, size_t cols, size_t n_rows, const rw_act *x,    \
+                            size_t n_tokens, bool all, float scale, float *y, size_t y_stride) {   \
+        matmul_columns(P, blocks, cols, n_rows, x, n_tokens, all, scale, y, y_stride);             \
+    }                                                                                              \
+    static void widen_##P(const uint8_t *tiles, size_t n_tiles, uint8_t *out) {                    \
+        widen(P, tiles, n_tiles, out);                                                             \
+    }                                                                                              \
+    static void widen_block_##P(const uint8_t *slabs, size_t n_tiles, uint8_t *out,                \
+                                size_t out_stride) {                                               \
+        widen_block(P, slabs, n_tiles, out, out_stride);                                           \
+    }                                                                                              \
+    static void wide_##P(const uint8_t *tiles, size_t n_tiles, const rw_act *x, size_t n_tokens,   \
+                         float *sums) {                                                            \
+        matmul_wide(P, tiles, n_tiles, x, n_tokens, sums);                                         \
     }
 PACKED(RW_PACK_4)
 PACKED(RW_PACK_4M)
@@ -311,6 +434,14 @@ const rw_kernels rw_kernels_scalar = {
     .quantize = quantize,
     .matmul_packed = {matmul_RW_PACK_4, matmul_RW_PACK_4M, matmul_RW_PACK_5, matmul_RW_PACK_5M,
                       matmul_RW_PACK_6, matmul_RW_PACK_8},
+    .matmul_columns = {columns_RW_PACK_4, columns_RW_PACK_4M, columns_RW_PACK_5,
+                       columns_RW_PACK_5M, columns_RW_PACK_6, columns_RW_PACK_8},
+    .widen = {widen_RW_PACK_4, widen_RW_PACK_4M, widen_RW_PACK_5, widen_RW_PACK_5M, widen_RW_PACK_6,
+              widen_RW_PACK_8},
+    .widen_block = {widen_block_RW_PACK_4, widen_block_RW_PACK_4M, widen_block_RW_PACK_5,
+                    widen_block_RW_PACK_5M, widen_block_RW_PACK_6, widen_block_RW_PACK_8},
+    .matmul_wide = {wide_RW_PACK_4, wide_RW_PACK_4M, wide_RW_PACK_5, wide_RW_PACK_5M,
+                    wide_RW_PACK_6, wide_RW_PACK_8},
     .layer_norm = layer_norm,
     .mix_current = mix_current,
     .mix_previous = mix_previous,

@@ -89,13 +89,19 @@ static size_t work_floats(const rw_checkpoint *c) {
     return RW_MAX_ROWS * row + RW_LOGIT_ROWS * (size_t)c->dim[RW_D] + 64 * 16;
 }
 
+/* A multiple of 16, so that every thread's panel is aligned. */
 static size_t panel_floats(const rw_checkpoint *c) {
-    size_t row = longest_row(c);
-    return row > 4096 ? 4 * row : 16384;
+    size_t row = 4 * (size_t)longest_row(c), products = rw_products_scratch(RW_MAX_ROWS);
+    return ((row > products ? row : products) + 15) & ~(size_t)15;
 }
 
+/* The longest row, six mixes, or all low-rank products of a layer: what may be rounded together. */
 static size_t n_acts(const rw_checkpoint *c) {
-    return RW_MAX_ROWS * rw_pack_tiles(longest_row(c));
+    static const rw_dim ranks[] = {RW_RW, RW_RA, RW_RV, RW_RG, RW_RM5, RW_ES};
+    size_t most = rw_pack_tiles(longest_row(c)), mixes = 6 * rw_pack_tiles(c->dim[RW_D]), low = 0;
+    for (size_t i = 0; i < sizeof ranks / sizeof *ranks; i++) low += rw_pack_tiles(c->dim[ranks[i]]);
+    if (mixes > most) most = mixes;
+    return RW_MAX_ROWS * (low > most ? low : most);
 }
 
 static rwkv_status make_workspace(struct rwkv_model *m, rwkv_error *err) {
@@ -105,6 +111,8 @@ static rwkv_status make_workspace(struct rwkv_model *m, rwkv_error *err) {
     m->work = rw_alloc_aligned(m->work_len * sizeof *m->work);
     m->panel = rw_alloc_aligned(panels * sizeof *m->panel);
     m->logits = rw_alloc_aligned(logits * sizeof *m->logits);
+    m->sparsity = rw_arena_alloc(&m->arena, 1, sizeof *m->sparsity);
+    if (!m->sparsity) return rw_nomem(err, sizeof *m->sparsity);
     if (m->packing) m->acts = rw_alloc_aligned(n_acts(m->ckpt) * sizeof *m->acts);
     if (!m->work || !m->panel || !m->logits || (m->packing && !m->acts))
         return rw_nomem(err, (m->work_len + panels + logits) * sizeof(float));
@@ -157,7 +165,7 @@ static rwkv_status check_finite(const rw_table *t, rwkv_error *err) {
     rwkv_status st = RWKV_OK;
     for (size_t i = 0; i < t->n_tensors && st == RWKV_OK; i++) {
         const rw_tensor *w = &t->tensors[i];
-        if (!rw_type_is_float(w->type)) continue;
+        if (!rw_type_is_float(w->type) || w->layout != RW_ROWS) continue;
         const rw_type_info *type = rw_type_get(w->type);
         for (uint64_t at = 0; at < w->n_elems && st == RWKV_OK; at += CHUNK) {
             uint64_t n = w->n_elems - at < CHUNK ? w->n_elems - at : CHUNK;
@@ -249,6 +257,9 @@ static rwkv_status find_text(struct rwkv_model *m, const rwkv_model_options *opt
         m->chat = rw_template_choose(found ? own : NULL, own_len, m->ckpt->name, rw_version_name(m->ckpt->version),
                                      m->V);
     }
+    RW_TRY(rw_meta_str(t, "rwkv.sampling", &own, &own_len, &found, err));
+    const char *preset = found ? rw_sampling_find(own, own_len) : NULL;
+    m->sampling = preset ? preset : ""; /* a name of a later version is no reason to refuse a model */
     return RWKV_OK;
 }
 
@@ -279,6 +290,7 @@ rwkv_status rwkv_model_open(rwkv_model **out, const char *path, const rwkv_model
     /* Eight-bit activations cost v5 more than KL 1e-4 per token even with eight-bit weights. */
     uint32_t flags = opt->flags | (m->arch == &rw_arch_v5 ? RWKV_MODEL_EXACT : 0u);
     m->exact = (flags & RWKV_MODEL_EXACT) != 0;
+    m->dense = (flags & RWKV_MODEL_DENSE) != 0;
     if (opt->group_norm_eps > 0 && m->arch != &rw_arch_v4) m->ckpt->gn_eps = opt->group_norm_eps;
     if (!(opt->flags & RWKV_MODEL_IGNORE_MEMORY)) RW_GOTO(check_memory(m->ckpt, n_threads, flags, err));
     if (opt->flags & RWKV_MODEL_CHECK) RW_GOTO(check_finite(m->ckpt->table, err));
@@ -315,10 +327,11 @@ void rwkv_model_info(const rwkv_model *m, rwkv_info *out) {
     *out = (rwkv_info){
         .path = c->table->path,
         .name = c->name,
-        .format = rw_container_name(c->table->container),
+        .format = c->table->packed ? "gguf (packed)" : rw_container_name(c->table->container),
         .version = rw_version_name(c->version),
         .type = rw_type_name(m->main_type),
         .chat = rwkv_template_name(m->chat),
+        .sampling = m->sampling,
         .tokenizer = m->tokenizer ? rwkv_tokenizer_kind(m->tokenizer) : "",
         .isa = m->k->name,
         .n_layer = m->n_layer, .n_embd = m->D, .n_att = m->A, .n_ffn = m->F,
@@ -328,6 +341,8 @@ void rwkv_model_info(const rwkv_model *m, rwkv_info *out) {
         .file_bytes = c->table->file_bytes,
         .state_bytes = m->state_len * sizeof(float),
         .session_bytes = (m->state_len + m->V) * sizeof(float),
+        .ffn_inputs = atomic_load(&m->sparsity->inputs),
+        .ffn_zeros = atomic_load(&m->sparsity->zeros),
     };
     for (size_t i = 0; i < c->table->n_tensors; i++) {
         out->n_params += c->table->tensors[i].n_elems;

@@ -10,6 +10,7 @@
 #include "../kernels/kernels.h"
 #include "checkpoint.h"
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define RW_MAX_ROWS 128u
 #define RW_LOGIT_ROWS 8u
@@ -18,8 +19,9 @@
  * activations. */
 typedef struct rw_mat {
     const uint8_t *data;
-    const uint8_t *packed;      /* strips of quant/pack.h; NULL: exact products from data */
+    const uint8_t *packed;      /* as in quant/pack.h; NULL: exact products from data */
     rw_pack pack;
+    bool by_columns;            /* packed in blocks, else in strips */
     rw_type type;
     uint32_t rows, cols;
     size_t row_bytes;
@@ -43,10 +45,23 @@ typedef struct rw_eval {
     const rw_segment *segs;
     size_t n_segs;
     float *x;                   /* [n_rows, D] residual */
-    const float *x0;            /* [n_rows, D] LN(emb; ln0), for v7a */
+    float *x0;                  /* [n_rows, D] LN(emb; ln0), for v7a */
     float *v_first;             /* [n_rows, A] values of layer 0, for v7 */
+    const float **prev;         /* [n_rows] of rw_shift_mix: what comes before each row */
     float *scratch;             /* the first float that is free */
 } rw_eval;
+
+/* y = W x for all rows; then apply(y), then add_to += y, or += gate * y. Rows of x are x_stride floats
+ * apart (0: cols), those of y, gate and add_to follow each other. */
+typedef struct rw_product {
+    const rw_mat *w;
+    const float *x;
+    float *y;
+    void (*apply)(float *x, size_t n); /* of numbers one by one; or NULL */
+    float *add_to;
+    const float *gate;
+    size_t x_stride;
+} rw_product;
 
 struct rw_arch {
     const rw_rule *rules;       /* of one layer */
@@ -65,6 +80,11 @@ struct rw_arch {
     void (*layer)(rw_eval *e, uint32_t layer);
 };
 
+/* Inputs of RW_SPARSE matrices in passes of few rows; zero: in all rows of the pass. */
+typedef struct rw_sparsity {
+    atomic_uint_least64_t inputs, zeros;
+} rw_sparsity;
+
 extern const rw_arch rw_arch_v4, rw_arch_v5, rw_arch_v6, rw_arch_v7, rw_arch_v7a;
 
 struct rwkv_model {
@@ -77,6 +97,7 @@ struct rwkv_model {
     uint32_t n_layer, D, A, F, V, H, N;
     float ln_eps, gn_eps;
     bool exact;                 /* no eight-bit activations */
+    bool dense;                 /* zero activations are multiplied too */
     struct rw_packing *packing; /* what is still to be packed, until the first evaluation; NULL: nothing */
     rw_type main_type;          /* that most bytes of matrices have */
     rw_mat emb, head;           /* [V, D] */
@@ -90,11 +111,13 @@ struct rwkv_model {
     size_t work_len;            /* floats */
     float *panel;               /* [n_threads][panel_len] decoded weight rows */
     size_t panel_len;           /* floats per thread */
+    rw_sparsity *sparsity;      /* counted by products.c */
     rw_act *acts;               /* [RW_MAX_ROWS][tiles of the longest row]; NULL: nothing is packed */
     float *logits;              /* [RW_LOGIT_ROWS, V] when several sequences want theirs */
     rwkv_tokenizer *tokenizer;
     rwkv_error tokenizer_error; /* why there is none */
     const rwkv_template *chat;
+    const char *sampling; /* name of a preset, or "" */
     uint8_t fingerprint[32], weights_hash[32];
 };
 
@@ -110,25 +133,28 @@ rwkv_status rw_model_eval(struct rwkv_model *m, const int32_t *tokens, size_t n_
 rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat *mat, rwkv_error *err);
 void rw_packing_run(struct rwkv_model *m); /* all that was reserved; then the file's own pages are released */
 void rw_packing_end(struct rwkv_model *m); /* forgets what is still to be packed */
+/* How a matrix with rows of `cols` elements of *type is packed, and as which type, in a model most of whose
+ * matrices are of type `main`. RW_ROWS: not. */
+rw_layout rw_packing_layout(const rw_rule *rule, rw_type main, uint32_t cols, rw_type *type);
 /* Bytes that packing adds to those of the file's matrices. flags: RWKV_MODEL_*. */
 uint64_t rw_packing_growth(const rw_checkpoint *c, uint32_t flags);
 
-/* ---- building blocks of a layer. Rows run in parallel; x, out: [n_rows, n] unless said otherwise. */
+/* ---- products.c. At most 8 products that do not use each other's results. */
+void rw_products(const struct rwkv_model *m, const rw_product *list, size_t n, size_t n_rows);
+size_t rw_products_scratch(size_t n_rows); /* floats per thread */
+
+/* ---- building blocks of a layer. Rows run in parallel. */
 float *rw_take(rw_eval *e, size_t floats);
-/* y[row][r] = sum_k W[r][k] x[row][k]; strides in floats between rows. */
-void rw_matmul(rw_eval *e, const rw_mat *w, const float *x, size_t x_stride, float *y, size_t y_stride);
 /* Splits [0, n) among the threads; runs on the calling thread alone when that is all it takes. */
 void rw_split(rw_eval *e, size_t n, size_t grain, rw_pool_fn fn, void *ctx);
-void rw_norm(rw_eval *e, const float *x, const float *weight, const float *bias, float *out); /* [n_rows, D] */
+/* x = LN(e->x), p = x of the previous row of the same sequence, or the shift vector in its state at
+ * `state_offset`. out[i] = fn(x, p, m[i]) for n mixes: out is [n][n_rows][D], x [n_rows][D]. p stays in
+ * e->prev until rw_keep_shift, to be called when it is no longer needed, which keeps each sequence's last row
+ * in its state. */
 typedef void rw_mix_fn(const float *x, const float *p, const float *m, float *out, size_t n);
-void rw_mix(rw_eval *e, rw_mix_fn *fn, const float *x, const float *prev, const float *m, float *out);
-/* In place on [n_rows, n]: relu2, sigmoid, tanh, silu of the kernel table. */
-void rw_apply(rw_eval *e, void (*fn)(float *x, size_t n), float *x, size_t n);
-void rw_add_rows(rw_eval *e, const float *y);                        /* x += y */
-void rw_add_gated(rw_eval *e, const float *gate, const float *y);    /* x += gate * y */
-/* prev[row] = the previous row of the same sequence, or the shift vector in its state at `offset`; then
- * keeps each sequence's last row there. x, prev: [n_rows, D]. */
-void rw_token_shift(rw_eval *e, const float *x, float *prev, size_t state_offset);
+void rw_shift_mix(rw_eval *e, const float *ln_w, const float *ln_b, size_t state_offset, rw_mix_fn *fn,
+                  float *const *m, size_t n, float *x, float *out);
+void rw_keep_shift(rw_eval *e, const float *x, size_t state_offset);
 /* Where layer i's part of a state begins. Its order: ffn_x [D], att_x [D], then the version's own. */
 static inline size_t rw_ffn_shift(const rw_eval *e, uint32_t i) { return i * e->m->layer_state_len; }
 static inline size_t rw_att_shift(const rw_eval *e, uint32_t i) {

@@ -38,7 +38,7 @@ static const rw_rule rules[] = {
     {"ffn.time_mix_r", "channel_mix_lerp_r", -1, RW_VECTOR, {RW_D}, 0, AT(ffn_mr), RW_RAW},
     {"ffn.key.weight", "channel_mix_key", -1, RW_MATRIX, {RW_F, RW_D}, 0, AT(ffn_k), RW_RAW},
     {"ffn.receptance.weight", "channel_mix_receptance", -1, RW_MATRIX, {RW_D, RW_D}, 0, AT(ffn_r), RW_RAW},
-    {"ffn.value.weight", "channel_mix_value", -1, RW_MATRIX, {RW_D, RW_F}, 0, AT(ffn_v), RW_RAW},
+    {"ffn.value.weight", "channel_mix_value", -1, RW_MATRIX, {RW_D, RW_F}, RW_SPARSE, AT(ffn_v), RW_RAW},
 };
 
 static rwkv_status measure(rw_checkpoint *c, rwkv_error *err) {
@@ -54,7 +54,7 @@ static size_t state_len(const rw_checkpoint *c) {
 }
 
 static size_t scratch_len(const rw_checkpoint *c) {
-    return 4 * (size_t)c->dim[RW_D] + 5 * (size_t)c->dim[RW_A] + c->dim[RW_F];
+    return 6 * (size_t)c->dim[RW_D] + 5 * (size_t)c->dim[RW_A] + c->dim[RW_F];
 }
 
 /* One decay or bonus per head is spread over the head's channels. */
@@ -83,10 +83,10 @@ typedef struct wkv_job {
     rw_eval *e;
     const layer_v5 *w;
     uint32_t layer;
-    float *r, *k, *v, *g, *y; /* [n_rows, A]; g NULL: no gate */
+    float *r, *k, *v, *g, *y; /* [n_rows, A]; g: its silu, NULL: no gate */
 } wkv_job;
 
-/* Heads [begin, end) of every sequence: y = GN(wkv) * silu(g) */
+/* Heads [begin, end) of every sequence: y = GN(wkv) * g */
 static void wkv_heads(void *ctx, size_t begin, size_t end, uint32_t thread) {
     (void)thread;
     wkv_job *j = ctx;
@@ -106,7 +106,6 @@ static void wkv_heads(void *ctx, size_t begin, size_t end, uint32_t thread) {
             m->k->layer_norm(y, j->w->lnx_w + c, j->w->lnx_b + c, m->gn_eps, y, N);
             if (!j->g) continue;
             float *g = j->g + row * A + c;
-            m->k->silu(g, N);
             for (size_t i = 0; i < N; i++) y[i] *= g[i];
         }
     }
@@ -116,46 +115,43 @@ static void time_mix(rw_eval *e, uint32_t l) {
     const layer_v5 *w = rw_layer(e, l);
     const struct rwkv_model *m = e->m;
     size_t D = m->D, A = m->A, T = e->n_rows;
-    float *x = rw_take(e, T * D), *prev = rw_take(e, T * D), *mixed = rw_take(e, T * D);
+    bool gated = w->att_g.data != NULL;
+    float *x = rw_take(e, T * D), *mixed = rw_take(e, 4 * T * D), *out = rw_take(e, T * D);
     float *k = rw_take(e, T * A), *v = rw_take(e, T * A), *r = rw_take(e, T * A), *y = rw_take(e, T * A);
-    float *g = w->att_g.data ? rw_take(e, T * A) : NULL;
+    float *g = gated ? rw_take(e, T * A) : NULL;
 
-    rw_norm(e, e->x, w->ln1_w, w->ln1_b, x);
-    rw_token_shift(e, x, prev, rw_att_shift(e, l));
-    rw_mix(e, m->k->mix_current, x, prev, w->att_mk, mixed); /* xk = x mk + p (1 - mk) */
-    rw_matmul(e, &w->att_k, mixed, D, k, A);
-    rw_mix(e, m->k->mix_current, x, prev, w->att_mv, mixed);
-    rw_matmul(e, &w->att_v, mixed, D, v, A);
-    rw_mix(e, m->k->mix_current, x, prev, w->att_mr, mixed);
-    rw_matmul(e, &w->att_r, mixed, D, r, A);
-    if (g) {
-        rw_mix(e, m->k->mix_current, x, prev, w->att_mg, mixed);
-        rw_matmul(e, &w->att_g, mixed, D, g, A);
-    }
+    rw_shift_mix(e, w->ln1_w, w->ln1_b, rw_att_shift(e, l), m->k->mix_current, /* xk = x mk + p (1 - mk) */
+                 (float *[]){w->att_mk, w->att_mv, w->att_mr, w->att_mg}, gated ? 4 : 3, x, mixed);
+    rw_keep_shift(e, x, rw_att_shift(e, l));
+    const rw_product in[] = {
+        {.w = &w->att_k, .x = mixed, .y = k},
+        {.w = &w->att_v, .x = mixed + T * D, .y = v},
+        {.w = &w->att_r, .x = mixed + 2 * T * D, .y = r},
+        {.w = &w->att_g, .x = mixed + 3 * T * D, .y = g, .apply = m->k->silu},
+    };
+    rw_products(m, in, gated ? 4 : 3, T);
     wkv_job job = {e, w, l, r, k, v, g, y};
     rw_split(e, m->H, 1, wkv_heads, &job);
-    rw_matmul(e, &w->att_o, y, A, mixed, D);
-    rw_add_rows(e, mixed);
+    rw_products(m, &(rw_product){.w = &w->att_o, .x = y, .y = out, .add_to = e->x}, 1, T);
 }
 
 /* out = sigmoid(Wr xr) * Wv relu(Wk xk)^2 */
 static void channel_mix(rw_eval *e, uint32_t l) {
     const layer_v5 *w = rw_layer(e, l);
     const struct rwkv_model *m = e->m;
-    size_t D = m->D, F = m->F, T = e->n_rows;
-    float *x = rw_take(e, T * D), *prev = rw_take(e, T * D), *mixed = rw_take(e, T * D);
-    float *r = rw_take(e, T * D), *k = rw_take(e, T * F);
+    size_t D = m->D, T = e->n_rows;
+    float *x = rw_take(e, T * D), *mixed = rw_take(e, 2 * T * D), *out = rw_take(e, T * D);
+    float *r = rw_take(e, T * D), *k = rw_take(e, T * m->F);
 
-    rw_norm(e, e->x, w->ln2_w, w->ln2_b, x);
-    rw_token_shift(e, x, prev, rw_ffn_shift(e, l));
-    rw_mix(e, m->k->mix_current, x, prev, w->ffn_mr, mixed);
-    rw_matmul(e, &w->ffn_r, mixed, D, r, D);
-    rw_apply(e, m->k->sigmoid, r, D);
-    rw_mix(e, m->k->mix_current, x, prev, w->ffn_mk, mixed);
-    rw_matmul(e, &w->ffn_k, mixed, D, k, F);
-    rw_apply(e, m->k->relu2, k, F);
-    rw_matmul(e, &w->ffn_v, k, F, mixed, D);
-    rw_add_gated(e, r, mixed);
+    rw_shift_mix(e, w->ln2_w, w->ln2_b, rw_ffn_shift(e, l), m->k->mix_current, (float *[]){w->ffn_mk, w->ffn_mr}, 2, x,
+                 mixed);
+    rw_keep_shift(e, x, rw_ffn_shift(e, l));
+    const rw_product in[] = {
+        {.w = &w->ffn_k, .x = mixed, .y = k, .apply = m->k->relu2},
+        {.w = &w->ffn_r, .x = mixed + T * D, .y = r, .apply = m->k->sigmoid},
+    };
+    rw_products(m, in, 2, T);
+    rw_products(m, &(rw_product){.w = &w->ffn_v, .x = k, .y = out, .add_to = e->x, .gate = r}, 1, T);
 }
 
 static void layer(rw_eval *e, uint32_t l) {

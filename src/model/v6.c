@@ -50,7 +50,7 @@ static const rw_rule rules[] = {
     {"ffn.time_maa_r", "channel_mix_lerp_r", -1, RW_VECTOR, {RW_D}, 0, AT(ffn_mr), RW_RAW},
     {"ffn.key.weight", "channel_mix_key", -1, RW_MATRIX, {RW_F, RW_D}, 0, AT(ffn_k), RW_RAW},
     {"ffn.receptance.weight", "channel_mix_receptance", -1, RW_MATRIX, {RW_D, RW_D}, 0, AT(ffn_r), RW_RAW},
-    {"ffn.value.weight", "channel_mix_value", -1, RW_MATRIX, {RW_D, RW_F}, 0, AT(ffn_v), RW_RAW},
+    {"ffn.value.weight", "channel_mix_value", -1, RW_MATRIX, {RW_D, RW_F}, RW_SPARSE, AT(ffn_v), RW_RAW},
 };
 
 static rwkv_status measure(rw_checkpoint *c, rwkv_error *err) {
@@ -66,25 +66,29 @@ static size_t state_len(const rw_checkpoint *c) {
 }
 
 static size_t scratch_len(const rw_checkpoint *c) {
-    size_t time = 4 * (size_t)c->dim[RW_D] + 6 * (size_t)c->dim[RW_A] + c->dim[RW_RM5] + c->dim[RW_RW];
-    size_t channel = 4 * (size_t)c->dim[RW_D] + c->dim[RW_F];
+    size_t time = (3 + N_MIX) * (size_t)c->dim[RW_D] + 6 * (size_t)c->dim[RW_A] + c->dim[RW_RM5] + c->dim[RW_RW];
+    size_t channel = 5 * (size_t)c->dim[RW_D] + c->dim[RW_F];
     return time > channel ? time : channel;
 }
 
 typedef struct mix_job {
     rw_eval *e;
-    const float *x, *prev, *maa;
-    float *m; /* in: what the input adds to the mix; out: x + (p - x)(maa + m). [n_rows, D] */
+    const float *x;
+    float *const *maa; /* [N_MIX] */
+    float *m; /* in: what the input adds to a mix; out: x + (p - x)(maa + m). [N_MIX][n_rows, D] */
 } mix_job;
 
 static void mix_rows(void *ctx, size_t begin, size_t end, uint32_t thread) {
     (void)thread;
     mix_job *j = ctx;
-    size_t D = j->e->m->D;
+    size_t D = j->e->m->D, T = j->e->n_rows;
     for (size_t row = begin; row < end; row++) {
-        const float *x = j->x + row * D, *p = j->prev + row * D;
-        float *m = j->m + row * D;
-        for (size_t i = 0; i < D; i++) m[i] = x[i] + (p[i] - x[i]) * (j->maa[i] + m[i]);
+        const float *x = j->x + row * D, *p = j->e->prev[row];
+        for (size_t c = 0; c < N_MIX; c++) {
+            const float *maa = j->maa[c];
+            float *m = j->m + (c * T + row) * D;
+            for (size_t i = 0; i < D; i++) m[i] = x[i] + (p[i] - x[i]) * (maa[i] + m[i]);
+        }
     }
 }
 
@@ -92,10 +96,10 @@ typedef struct wkv_job {
     rw_eval *e;
     const layer_v6 *w;
     uint32_t layer;
-    float *r, *k, *v, *g, *d, *y; /* [n_rows, A]; d: what the input adds to the decay */
+    float *r, *k, *v, *g, *d, *y; /* [n_rows, A]; g: its silu; d: what the input adds to the decay */
 } wkv_job;
 
-/* Heads [begin, end) of every sequence: y = GN(wkv) * silu(g) */
+/* Heads [begin, end) of every sequence: y = GN(wkv) * g */
 static void wkv_heads(void *ctx, size_t begin, size_t end, uint32_t thread) {
     (void)thread;
     wkv_job *j = ctx;
@@ -117,7 +121,6 @@ static void wkv_heads(void *ctx, size_t begin, size_t end, uint32_t thread) {
         for (size_t row = 0; row < j->e->n_rows; row++) {
             float *y = j->y + row * A + c, *g = j->g + row * A + c;
             m->k->layer_norm(y, j->w->lnx_w + c, j->w->lnx_b + c, m->gn_eps, y, N);
-            m->k->silu(g, N);
             for (size_t i = 0; i < N; i++) y[i] *= g[i];
         }
     }
@@ -127,57 +130,58 @@ static void time_mix(rw_eval *e, uint32_t l) {
     const layer_v6 *w = rw_layer(e, l);
     const struct rwkv_model *m = e->m;
     size_t D = m->D, A = m->A, T = e->n_rows, r5 = w->maa_w1.rows, rank = w->maa_w2.cols;
-    float *x = rw_take(e, T * D), *prev = rw_take(e, T * D), *mixed = rw_take(e, T * D);
-    float *z = rw_take(e, T * r5), *q = rw_take(e, T * w->decay_w1.rows);
-    float *out[N_MIX]; /* W: d, then k, v, r, g. [n_rows, A] */
-
-    rw_norm(e, e->x, w->ln1_w, w->ln1_b, x);
-    rw_token_shift(e, x, prev, rw_att_shift(e, l));
-    rw_mix(e, m->k->mix_previous, x, prev, w->maa_x, mixed);
-    rw_matmul(e, &w->maa_w1, mixed, D, z, r5); /* z = tanh((x + dx maa_x) w1) */
-    rw_apply(e, m->k->tanh, z, r5);
-    const rw_mat *target[N_MIX] = {NULL, &w->att_k, &w->att_v, &w->att_r, &w->att_g};
-    for (int c = 0; c < N_MIX; c++) { /* x_c = x + dx (maa_c + z_c w2_c) */
-        rw_mat w2 = w->maa_w2;
-        w2.rows = m->D;
-        w2.data += (size_t)c * m->D * w2.row_bytes;
-        rw_matmul(e, &w2, z + (size_t)c * rank, r5, mixed, D);
-        mix_job mix = {e, x, prev, w->maa[c], mixed};
-        rw_split(e, T, 1, mix_rows, &mix);
-        out[c] = rw_take(e, T * A);
-        if (c == W) { /* d = tanh(x_w decay_w1) decay_w2 */
-            rw_matmul(e, &w->decay_w1, mixed, D, q, w->decay_w1.rows);
-            rw_apply(e, m->k->tanh, q, w->decay_w1.rows);
-            rw_matmul(e, &w->decay_w2, q, w->decay_w1.rows, out[W], A);
-        } else {
-            rw_matmul(e, target[c], mixed, D, out[c], A);
-        }
-    }
+    float *x = rw_take(e, T * D), *mixed = rw_take(e, T * D), *out = rw_take(e, T * D);
+    float *z = rw_take(e, T * r5), *q = rw_take(e, T * w->decay_w1.rows), *d = rw_take(e, T * A);
+    float *mixes = rw_take(e, N_MIX * T * D), *in[N_MIX];
+    float *r = rw_take(e, T * A), *k = rw_take(e, T * A), *v = rw_take(e, T * A), *g = rw_take(e, T * A);
     float *y = rw_take(e, T * A);
-    wkv_job job = {e, w, l, out[R], out[K], out[V], out[G], out[W], y};
+
+    rw_shift_mix(e, w->ln1_w, w->ln1_b, rw_att_shift(e, l), m->k->mix_previous, &w->maa_x, 1, x, mixed);
+    rw_products(m, &(rw_product){.w = &w->maa_w1, .x = mixed, .y = z, .apply = m->k->tanh}, 1, T);
+    rw_mat w2[N_MIX];
+    rw_product mix[N_MIX]; /* x_c = x + dx (maa_c + z_c w2_c), z = tanh((x + dx maa_x) w1) */
+    for (size_t c = 0; c < N_MIX; c++) {
+        w2[c] = w->maa_w2;
+        w2[c].rows = m->D;
+        w2[c].data += c * m->D * w->maa_w2.row_bytes;
+        in[c] = mixes + c * T * D;
+        mix[c] = (rw_product){.w = &w2[c], .x = z + c * rank, .x_stride = r5, .y = in[c]};
+    }
+    rw_products(m, mix, N_MIX, T);
+    mix_job add = {e, x, w->maa, mixes};
+    rw_split(e, T, 1, mix_rows, &add);
+    rw_keep_shift(e, x, rw_att_shift(e, l));
+    const rw_product down[] = {
+        {.w = &w->att_k, .x = in[K], .y = k},
+        {.w = &w->att_v, .x = in[V], .y = v},
+        {.w = &w->att_r, .x = in[R], .y = r},
+        {.w = &w->att_g, .x = in[G], .y = g, .apply = m->k->silu},
+        {.w = &w->decay_w1, .x = in[W], .y = q, .apply = m->k->tanh},
+    };
+    rw_products(m, down, 5, T);
+    rw_products(m, &(rw_product){.w = &w->decay_w2, .x = q, .y = d}, 1, T); /* d = tanh(x_w decay_w1) decay_w2 */
+    wkv_job job = {e, w, l, r, k, v, g, d, y};
     rw_split(e, m->H, 1, wkv_heads, &job);
-    rw_matmul(e, &w->att_o, y, A, mixed, D);
-    rw_add_rows(e, mixed);
+    rw_products(m, &(rw_product){.w = &w->att_o, .x = y, .y = out, .add_to = e->x}, 1, T);
 }
 
 /* out = sigmoid(Wr xr) * Wv relu(Wk xk)^2 */
 static void channel_mix(rw_eval *e, uint32_t l) {
     const layer_v6 *w = rw_layer(e, l);
     const struct rwkv_model *m = e->m;
-    size_t D = m->D, F = m->F, T = e->n_rows;
-    float *x = rw_take(e, T * D), *prev = rw_take(e, T * D), *mixed = rw_take(e, T * D);
-    float *r = rw_take(e, T * D), *k = rw_take(e, T * F);
+    size_t D = m->D, T = e->n_rows;
+    float *x = rw_take(e, T * D), *mixed = rw_take(e, 2 * T * D), *out = rw_take(e, T * D);
+    float *r = rw_take(e, T * D), *k = rw_take(e, T * m->F);
 
-    rw_norm(e, e->x, w->ln2_w, w->ln2_b, x);
-    rw_token_shift(e, x, prev, rw_ffn_shift(e, l));
-    rw_mix(e, m->k->mix_previous, x, prev, w->ffn_mr, mixed);
-    rw_matmul(e, &w->ffn_r, mixed, D, r, D);
-    rw_apply(e, m->k->sigmoid, r, D);
-    rw_mix(e, m->k->mix_previous, x, prev, w->ffn_mk, mixed);
-    rw_matmul(e, &w->ffn_k, mixed, D, k, F);
-    rw_apply(e, m->k->relu2, k, F);
-    rw_matmul(e, &w->ffn_v, k, F, mixed, D);
-    rw_add_gated(e, r, mixed);
+    rw_shift_mix(e, w->ln2_w, w->ln2_b, rw_ffn_shift(e, l), m->k->mix_previous, (float *[]){w->ffn_mk, w->ffn_mr}, 2, x,
+                 mixed);
+    rw_keep_shift(e, x, rw_ffn_shift(e, l));
+    const rw_product in[] = {
+        {.w = &w->ffn_k, .x = mixed, .y = k, .apply = m->k->relu2},
+        {.w = &w->ffn_r, .x = mixed + T * D, .y = r, .apply = m->k->sigmoid},
+    };
+    rw_products(m, in, 2, T);
+    rw_products(m, &(rw_product){.w = &w->ffn_v, .x = k, .y = out, .add_to = e->x, .gate = r}, 1, T);
 }
 
 static void layer(rw_eval *e, uint32_t l) {

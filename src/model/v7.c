@@ -59,7 +59,7 @@ static const rw_rule rules[] = {
     {"att.ln_x.bias", "time_mix_ln", -1, RW_VECTOR, {RW_A}, 0, AT(lnx_b), RW_RAW},
     {"ffn.x_k", "channel_mix_lerp_k", -1, RW_VECTOR, {RW_D}, 0, AT(ffn_mk), RW_RAW},
     {"ffn.key.weight", "channel_mix_key", -1, RW_MATRIX, {RW_F, RW_D}, 0, AT(ffn_k), RW_RAW},
-    {"ffn.value.weight", "channel_mix_value", -1, RW_MATRIX, {RW_D, RW_F}, 0, AT(ffn_v), RW_RAW},
+    {"ffn.value.weight", "channel_mix_value", -1, RW_MATRIX, {RW_D, RW_F}, RW_SPARSE, AT(ffn_v), RW_RAW},
     /* 7a only, and last */
     {"ffn.s_emb.weight", "channel_mix_s_emb", -1, RW_MATRIX, {RW_V, RW_E}, RW_LOOKUP, AT(s_emb), RW_RAW},
     {"ffn.s_emb_x.weight", "channel_mix_s_emb_x", -1, RW_MATRIX, {RW_E, RW_D}, 0, AT(s_emb_x), RW_RAW},
@@ -91,7 +91,7 @@ static size_t state_len(const rw_checkpoint *c) {
 
 static size_t scratch_len(const rw_checkpoint *c) {
     const uint32_t *d = c->dim;
-    size_t time = 3 * (size_t)d[RW_D] + 9 * (size_t)d[RW_A] + d[RW_RW] + d[RW_RA] + d[RW_RG] + d[RW_RV];
+    size_t time = (2 + N_MIX) * (size_t)d[RW_D] + 9 * (size_t)d[RW_A] + d[RW_RW] + d[RW_RA] + d[RW_RG] + d[RW_RV];
     size_t channel = 3 * (size_t)d[RW_D] + d[RW_F];
     if (c->version == RW_V7A) channel += (size_t)d[RW_E] + 2 * (size_t)d[RW_ES] + d[RW_F];
     return time > channel ? time : channel;
@@ -169,45 +169,42 @@ static void wkv_heads(void *ctx, size_t begin, size_t end, uint32_t thread) {
     }
 }
 
-/* out = act(x x1) x2, the low-rank branches. mid: [n_rows, rank] */
-static void low_rank(rw_eval *e, const rw_mat *x1, const rw_mat *x2, void (*act)(float *, size_t),
-                     const float *x, float *mid, float *out) {
-    rw_matmul(e, x1, x, x1->cols, mid, x1->rows);
-    if (act) rw_apply(e, act, mid, x1->rows);
-    rw_matmul(e, x2, mid, x1->rows, out, x2->rows);
-}
-
+/* A low-rank branch is act(x x1) x2. Two rounds of products: all that read mixes, then all x2. */
 static void time_mix(rw_eval *e, uint32_t l) {
     const layer_v7 *w = rw_layer(e, l);
     const struct rwkv_model *m = e->m;
-    const rw_kernels *kn = m->k;
     size_t D = m->D, A = m->A, T = e->n_rows;
-    float *x = rw_take(e, T * D), *prev = rw_take(e, T * D), *mixed = rw_take(e, T * D);
-    float *r = rw_take(e, T * A), *k = rw_take(e, T * A), *v = rw_take(e, T * A), *g = rw_take(e, T * A);
+    float *x = rw_take(e, T * D), *mixes = rw_take(e, N_MIX * T * D), *mixed[N_MIX];
+    float *r = rw_take(e, T * A), *k = rw_take(e, T * A), *g = rw_take(e, T * A);
+    float *v = l > 0 ? rw_take(e, T * A) : e->v_first; /* of the same token, not state */
     float *d = rw_take(e, T * A), *a = rw_take(e, T * A), *vl = l > 0 ? rw_take(e, T * A) : NULL;
-    float *kappa = rw_take(e, T * A), *y = rw_take(e, T * A);
+    float *kappa = rw_take(e, T * A), *y = rw_take(e, T * A), *out = rw_take(e, T * D);
+    float *d1 = rw_take(e, T * w->w1.rows), *a1 = rw_take(e, T * w->a1.rows);
+    float *g1 = rw_take(e, T * w->g1.rows), *v1 = l > 0 ? rw_take(e, T * w->v1.rows) : NULL;
+    for (size_t i = 0; i < N_MIX; i++) mixed[i] = mixes + i * T * D;
 
-    rw_norm(e, e->x, w->ln1_w, w->ln1_b, x);
-    rw_token_shift(e, x, prev, rw_att_shift(e, l));
-    rw_mix(e, kn->mix_previous, x, prev, w->mix[R], mixed);
-    rw_matmul(e, &w->att_r, mixed, D, r, A);
-    rw_mix(e, kn->mix_previous, x, prev, w->mix[W], mixed);
-    low_rank(e, &w->w1, &w->w2, kn->tanh, mixed, rw_take(e, T * w->w1.rows), d);
-    rw_mix(e, kn->mix_previous, x, prev, w->mix[K], mixed);
-    rw_matmul(e, &w->att_k, mixed, D, k, A);
-    rw_mix(e, kn->mix_previous, x, prev, w->mix[V], mixed);
-    rw_matmul(e, &w->att_v, mixed, D, v, A);
-    if (l == 0) memcpy(e->v_first, v, T * A * sizeof *v); /* of the same token, not state */
-    else low_rank(e, &w->v1, &w->v2, NULL, mixed, rw_take(e, T * w->v1.rows), vl);
-    rw_mix(e, kn->mix_previous, x, prev, w->mix[A_], mixed);
-    low_rank(e, &w->a1, &w->a2, NULL, mixed, rw_take(e, T * w->a1.rows), a);
-    rw_mix(e, kn->mix_previous, x, prev, w->mix[G], mixed);
-    low_rank(e, &w->g1, &w->g2, kn->sigmoid, mixed, rw_take(e, T * w->g1.rows), g);
-
+    rw_shift_mix(e, w->ln1_w, w->ln1_b, rw_att_shift(e, l), m->k->mix_previous, w->mix, N_MIX, x, mixes);
+    rw_keep_shift(e, x, rw_att_shift(e, l));
+    const rw_product down[] = {
+        {.w = &w->att_r, .x = mixed[R], .y = r},
+        {.w = &w->att_k, .x = mixed[K], .y = k},
+        {.w = &w->att_v, .x = mixed[V], .y = v},
+        {.w = &w->w1, .x = mixed[W], .y = d1, .apply = m->k->tanh},
+        {.w = &w->a1, .x = mixed[A_], .y = a1},
+        {.w = &w->g1, .x = mixed[G], .y = g1, .apply = m->k->sigmoid},
+        {.w = &w->v1, .x = mixed[V], .y = v1}, /* from layer 1 on */
+    };
+    const rw_product up[] = {
+        {.w = &w->w2, .x = d1, .y = d},
+        {.w = &w->a2, .x = a1, .y = a},
+        {.w = &w->g2, .x = g1, .y = g},
+        {.w = &w->v2, .x = v1, .y = vl},
+    };
+    rw_products(m, down, l > 0 ? 7 : 6, T);
+    rw_products(m, up, l > 0 ? 4 : 3, T);
     wkv_job job = {e, w, l, r, k, v, g, d, a, vl, kappa, y};
     rw_split(e, m->H, 1, wkv_heads, &job);
-    rw_matmul(e, &w->att_o, y, A, mixed, D);
-    rw_add_rows(e, mixed);
+    rw_products(m, &(rw_product){.w = &w->att_o, .x = y, .y = out, .add_to = e->x}, 1, T);
 }
 
 typedef struct deep_job {
@@ -255,11 +252,11 @@ static void deep_embed(rw_eval *e, const layer_v7 *w, const float *x, float *k) 
     size_t T = e->n_rows, E = w->s_emb.cols, ES = w->s1.rows;
     float *left = rw_take(e, T * ES), *mid = rw_take(e, T * ES), *table = rw_take(e, T * E);
     float *gate = rw_take(e, T * m->F);
-    rw_matmul(e, &w->s1, x, m->D, left, ES);
-    rw_matmul(e, &w->s_emb_x, e->x0, m->D, table, E);
+    const rw_product in[] = {{.w = &w->s1, .x = x, .y = left}, {.w = &w->s_emb_x, .x = e->x0, .y = table}};
+    rw_products(m, in, 2, T);
     deep_job deep = {e, w, left, table, mid};
     rw_split(e, T, 1, deep_rows, &deep);
-    rw_matmul(e, &w->s2, mid, ES, gate, m->F);
+    rw_products(m, &(rw_product){.w = &w->s2, .x = mid, .y = gate}, 1, T);
     gate_job job = {m->F, w->s0, gate, k};
     rw_split(e, T, 1, gate_rows, &job);
 }
@@ -269,16 +266,13 @@ static void channel_mix(rw_eval *e, uint32_t l) {
     const layer_v7 *w = rw_layer(e, l);
     const struct rwkv_model *m = e->m;
     size_t D = m->D, F = m->F, T = e->n_rows;
-    float *x = rw_take(e, T * D), *prev = rw_take(e, T * D), *mixed = rw_take(e, T * D);
+    float *x = rw_take(e, T * D), *mixed = rw_take(e, T * D), *out = rw_take(e, T * D);
     float *k = rw_take(e, T * F);
-    rw_norm(e, e->x, w->ln2_w, w->ln2_b, x);
-    rw_token_shift(e, x, prev, rw_ffn_shift(e, l));
-    rw_mix(e, m->k->mix_previous, x, prev, w->ffn_mk, mixed);
-    rw_matmul(e, &w->ffn_k, mixed, D, k, F);
-    rw_apply(e, m->k->relu2, k, F);
+    rw_shift_mix(e, w->ln2_w, w->ln2_b, rw_ffn_shift(e, l), m->k->mix_previous, &w->ffn_mk, 1, x, mixed);
+    rw_keep_shift(e, x, rw_ffn_shift(e, l));
+    rw_products(m, &(rw_product){.w = &w->ffn_k, .x = mixed, .y = k, .apply = m->k->relu2}, 1, T);
     if (w->s_emb.data) deep_embed(e, w, x, k);
-    rw_matmul(e, &w->ffn_v, k, F, mixed, D);
-    rw_add_rows(e, mixed);
+    rw_products(m, &(rw_product){.w = &w->ffn_v, .x = k, .y = out, .add_to = e->x}, 1, T);
 }
 
 static void layer(rw_eval *e, uint32_t l) {

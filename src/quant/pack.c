@@ -1,4 +1,4 @@
-/* pack.c - from rows of blocks, as files hold them, to the strips of pack.h. Nothing is lost but
+/* pack.c - from rows of blocks, as files hold them, to the strips and blocks of pack.h. Nothing is lost but
  * that the scales of 256-blocks (product of a float16 and an integer) are rounded to float16, after
  * a power of two per row has been taken out of them so that none falls into float16's denormal
  * range. */
@@ -155,6 +155,42 @@ static void put_group(rw_pack pack, const group *in, float inverse, size_t g, si
         rw_put_half(tile + rw_pack_mins_at(pack) + 2 * (RW_STRIP_ROWS * g + r), in->min * inverse);
 }
 
+/* One group of row r into its slab. */
+static void put_columns(rw_pack pack, const group *in, float inverse, size_t r, uint8_t *slab) {
+    size_t half = r / 64, at = 16 * (r / 4 % 4) + 4 * (r / 16 % 4) + r % 4; /* of a line's bytes */
+    int bits = rw_pack_bits(pack);
+    for (size_t c = 0; c < RW_SLAB_COLS; c++) {
+        uint8_t q = in->q[c];
+        if (bits == 8) {
+            slab[(2 * c + half) * RW_LINE + at] = q;
+            continue;
+        }
+        slab[c * RW_LINE + at] |= (uint8_t)((q & 15) << 4 * half);
+        uint8_t *plane = slab + rw_slab_planes_at(pack) + (2 * (c / 8) + half) * RW_LINE + at;
+        for (int b = 4; b < bits; b++, plane += 8 * RW_LINE)
+            *plane |= (uint8_t)((q >> b & 1) << c % 8);
+    }
+    for (size_t h = 0; h < (size_t)rw_pack_scales(pack) / 2; h++)
+        rw_put_half(slab + rw_slab_scales_at(pack) + 2 * (RW_BLOCK_ROWS * h + r),
+                    in->scale[h] * inverse);
+    if (rw_pack_mins(pack)) rw_put_half(slab + rw_slab_mins_at(pack) + 2 * r, in->min * inverse);
+}
+
+void rw_pack_block(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols,
+                   uint8_t *out) {
+    const struct form *form = &forms[type];
+    for (size_t r = 0; r < n_rows; r++, rows += row_bytes) {
+        float factor = row_factor(form, type, rows, cols);
+        memcpy(out + 4 * r, &factor, sizeof factor);
+        uint8_t *slab = out + 4 * RW_BLOCK_ROWS;
+        for (size_t g = 0; g < cols / 32; g++, slab += rw_slab_bytes(form->pack)) {
+            group values;
+            form->group(rows, g, &values);
+            put_columns(form->pack, &values, 1.0f / factor, r, slab);
+        }
+    }
+}
+
 void rw_pack_strip(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols,
                    uint8_t *out) {
     const struct form *form = &forms[type];
@@ -169,4 +205,32 @@ void rw_pack_strip(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n
                       out + RW_FACTORS + g / 2 * tile_bytes);
         }
     }
+}
+
+void rw_pack_rows(rw_layout layout, rw_type type, const uint8_t *rows, size_t row_bytes,
+                  size_t n_rows, size_t cols, uint8_t *out) {
+    (layout == RW_COLUMNS ? rw_pack_block : rw_pack_strip)(type, rows, row_bytes, n_rows, cols, out);
+}
+
+float rw_pack_factor(float *x, size_t n) {
+    float max = 0;
+    bool finite = true;
+    for (size_t k = 0; k < n; k++) {
+        finite &= isfinite(x[k]) != 0;
+        max = fabsf(x[k]) > max ? fabsf(x[k]) : max;
+    }
+    if (!finite || max > RW_FACTOR_MAX) return 0;
+    float factor = max > 1e-30f ? ldexpf(1.0f, ilogbf(max)) : 1.0f;
+    for (size_t k = 0; k < n; k++) x[k] /= factor;
+    return factor;
+}
+
+bool rw_layout_bytes(rw_layout layout, rw_type type, uint64_t rows, uint64_t cols,
+                     uint64_t *bytes) {
+    rw_pack pack = rw_pack_of(type);
+    if (pack == RW_NOT_PACKED || cols == 0 || cols > UINT32_MAX || rows > UINT64_MAX - 128 ||
+        cols % rw_type_get(type)->block_elems)
+        return false;
+    uint64_t unit_rows = rw_layout_rows(layout);
+    return rw_mul((rows + unit_rows - 1) / unit_rows, rw_layout_unit(layout, pack, cols), bytes);
 }

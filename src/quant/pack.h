@@ -1,4 +1,7 @@
-/* pack.h - quantized matrices rearranged for integer dot products: one layout for all processors.
+/* pack.h - quantized matrices rearranged for integer dot products: layouts that all processors share.
+ * Strips serve every product. Blocks hold the same numbers column by column, for products whose
+ * inputs are mostly zero: whole columns are skipped. Wide strips are what many tokens are multiplied
+ * with, made from either of them on the way.
  *
  * A strip is 16 rows. It begins with 16 floats, one factor per row; then one tile for every 64
  * columns. A tile is lines of 64 bytes, 4 consecutive elements ("a quad") of each of the 16 rows:
@@ -13,7 +16,23 @@
  *
  *     element = factor * (scale * (q - zero) + min)
  *
- * q is unsigned. Rows and columns that the matrix lacks have scale and min 0. */
+ * q is unsigned. Rows and columns that the matrix lacks have scale and min 0.
+ *
+ * A block is 128 rows. It begins with 128 factors; then one slab for every 32 columns:
+ *
+ *     low     32 lines, one per column: rows 0 to 63 in the low nibbles, 64 to 127 in the high
+ *             ones. Eight bits: 64 lines, two per column
+ *     planes  one for each bit above the fourth: 8 lines, line 2 c + h for rows 64 h and on; bit i
+ *             of a byte belongs to column 8 c + i
+ *     scales  float16, 128 rows for each scale: one, or one per 16 columns for six bits
+ *     mins    float16, 128 rows, if the type has them
+ *
+ * Byte p of a line belongs to row 16 (p / 4 % 4) + 4 (p / 16) + p % 4 of its 64, so that
+ * interleaving the bytes of four lines, lane of 16 by lane of 16, gives the quads of 16 rows in
+ * order.
+ *
+ * A wide strip is a strip without factors whose tiles hold whole bytes, as for eight bits: 16 lines,
+ * scales, mins. */
 #ifndef RW_PACK_H
 #define RW_PACK_H
 
@@ -31,6 +50,7 @@ typedef enum rw_pack { /* bits of q; M: with mins */
 } rw_pack;
 
 enum { RW_STRIP_ROWS = 16, RW_TILE_COLS = 64, RW_LINE = 64, RW_FACTORS = 64 };
+enum { RW_BLOCK_ROWS = 128, RW_SLAB_COLS = 32 };
 
 /* Offsets in a tile, in bytes. Constant expressions, so that kernels are specialised by them. */
 static inline int rw_pack_bits(rw_pack p) {
@@ -66,11 +86,60 @@ static inline size_t rw_pack_strip_bytes(rw_pack p, size_t cols) {
     return RW_FACTORS + rw_pack_tiles(cols) * rw_pack_tile_bytes(p);
 }
 
+/* The same of a slab and a block. */
+static inline size_t rw_slab_planes_at(rw_pack p) {
+    return (p == RW_PACK_8 ? 64 : 32) * RW_LINE;
+}
+static inline size_t rw_slab_scales_at(rw_pack p) {
+    int planes = p == RW_PACK_8 ? 0 : rw_pack_bits(p) - 4;
+    return rw_slab_planes_at(p) + (size_t)planes * 8 * RW_LINE;
+}
+static inline size_t rw_slab_mins_at(rw_pack p) {
+    return rw_slab_scales_at(p) + (size_t)rw_pack_scales(p) * RW_BLOCK_ROWS;
+}
+static inline size_t rw_slab_bytes(rw_pack p) {
+    return rw_slab_mins_at(p) + (rw_pack_mins(p) ? 2 * RW_BLOCK_ROWS : 0);
+}
+static inline size_t rw_block_bytes(rw_pack p, size_t cols) {
+    return 4 * RW_BLOCK_ROWS + cols / RW_SLAB_COLS * rw_slab_bytes(p);
+}
+/* And of a wide tile. */
+static inline size_t rw_wide_mins_at(rw_pack p) {
+    return 16 * RW_LINE + (size_t)rw_pack_scales(p) * 2 * RW_STRIP_ROWS;
+}
+static inline size_t rw_wide_bytes(rw_pack p) {
+    return rw_wide_mins_at(p) + (rw_pack_mins(p) ? RW_LINE : 0);
+}
+
 /* RW_NOT_PACKED for types that have no packed form. */
 rw_pack rw_pack_of(rw_type type);
 /* n_rows <= 16 rows of `cols` elements, row_bytes apart, as one strip. out: zeroed, 64-byte
  * aligned. */
 void rw_pack_strip(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols,
                    uint8_t *out);
+/* n_rows <= 128 rows as one block; cols is a multiple of 32. out: zeroed, 64-byte aligned. */
+void rw_pack_block(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols,
+                   uint8_t *out);
+
+/* ---- whole matrices, of rw_layout RW_STRIPS or RW_COLUMNS (blocks) */
+/* A file that holds such matrices has this key with this number, which changes whenever anything
+ * above does; the type of a tensor is then its rw_type + RW_LAYOUT_ID * its layout. */
+#define RW_LAYOUT_KEY "rwkv.packed.layout"
+enum { RW_LAYOUT_VERSION = 1, RW_LAYOUT_ID = 256 };
+static inline size_t rw_layout_rows(rw_layout layout) { /* of a strip or block */
+    return layout == RW_COLUMNS ? RW_BLOCK_ROWS : RW_STRIP_ROWS;
+}
+static inline size_t rw_layout_unit(rw_layout layout, rw_pack p, size_t cols) { /* its bytes */
+    return layout == RW_COLUMNS ? rw_block_bytes(p, cols) : rw_pack_strip_bytes(p, cols);
+}
+/* As rw_pack_strip or rw_pack_block. */
+void rw_pack_rows(rw_layout layout, rw_type type, const uint8_t *rows, size_t row_bytes,
+                  size_t n_rows, size_t cols, uint8_t *out);
+/* Divides a row by a power of two, which it returns, so that its float16 scales as Q8_0 stay out of
+ * the denormal range. 0: some are beyond RW_FACTOR_MAX or no numbers. */
+#define RW_FACTOR_MAX 1e30f
+float rw_pack_factor(float *x, size_t n);
+/* False if such rows cannot be packed or the size overflows. */
+bool rw_layout_bytes(rw_layout layout, rw_type type, uint64_t rows, uint64_t cols, uint64_t *bytes);
 
 #endif

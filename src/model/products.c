@@ -1,0 +1,250 @@
+/* products.c - products of weights and rows of activations: y = W x for all rows, then what follows at once
+ * on what was just computed. Several products that do not wait for each other share one run of the pool.
+ *
+ *     packed strips    few rows: the kernel reads them as they are; more: widened, once for all rows
+ *     packed blocks    few rows: columns whose inputs are zero are skipped; more: widened
+ *     halves           few rows: multiplied as stored; else as
+ *     anything else    decoded to float32, a panel of weight rows at a time
+ *
+ * Whatever way is taken, a number's sum has one order: see kernels/kernels.h. */
+#include "model.h"
+#include <string.h>
+
+enum { MAX_PRODUCTS = 8, WIDE_TILES = 8, FEW_HALVES = 6 };
+
+typedef struct job {
+    const struct rwkv_model *m;
+    const rw_product *list;
+    size_t n, n_rows;
+    size_t first[MAX_PRODUCTS + 1];  /* units of weight rows before each product */
+    const rw_act *acts[MAX_PRODUCTS]; /* inputs as eight-bit integers, panel after panel */
+    struct input {
+        const rw_product *of;
+        rw_act *acts;
+    } inputs[MAX_PRODUCTS]; /* those that are not an earlier product's too */
+    size_t n_inputs;
+} job;
+
+static size_t x_stride(const rw_product *p) { return p->x_stride ? p->x_stride : p->w->cols; }
+static size_t y_stride(const rw_product *p) { return p->w->rows; }
+
+/* Weight rows that stay together. */
+static size_t unit_rows(const rw_mat *w) { return w->packed && w->by_columns ? RW_BLOCK_ROWS : RW_STRIP_ROWS; }
+
+static size_t panel_width(const job *j, size_t t) {
+    return j->n_rows - t < RW_PANEL ? j->n_rows - t : RW_PANEL;
+}
+
+/* Panels [begin, end), counted through all inputs. */
+static void quantize_panels(void *ctx, size_t begin, size_t end, uint32_t thread) {
+    (void)thread;
+    const job *j = ctx;
+    size_t panels = (j->n_rows + RW_PANEL - 1) / RW_PANEL;
+    for (size_t i = begin; i < end; i++) {
+        const struct input *in = &j->inputs[i / panels];
+        size_t n = in->of->w->cols, t = i % panels * RW_PANEL, width = panel_width(j, t);
+        for (size_t k = 0; k < width; k++)
+            j->m->k->quantize(in->of->x + (t + k) * x_stride(in->of), n, in->acts + t * rw_pack_tiles(n) + k, width);
+    }
+}
+
+static void quantize_inputs(job *j) {
+    rw_act *free = j->m->acts;
+    size_t values = 0;
+    for (size_t i = 0; i < j->n; i++) {
+        const rw_product *p = &j->list[i];
+        if (!p->w->packed) continue;
+        size_t k = 0;
+        while (k < i && (!j->acts[k] || j->list[k].x != p->x || j->list[k].w->cols != p->w->cols)) k++;
+        if (k < i) {
+            j->acts[i] = j->acts[k];
+            continue;
+        }
+        j->acts[i] = free;
+        j->inputs[j->n_inputs++] = (struct input){p, free};
+        free += j->n_rows * rw_pack_tiles(p->w->cols);
+        values += j->n_rows * p->w->cols;
+    }
+    size_t panels = j->n_inputs * ((j->n_rows + RW_PANEL - 1) / RW_PANEL);
+    if (values < 32768) quantize_panels(j, 0, panels, 0);
+    else rw_pool_run(j->m->pool, panels, 1, quantize_panels, j);
+}
+
+/* Inputs that are zero in all rows. Columns come in whole tiles. */
+static void count_zeros(const job *j, size_t i) {
+    size_t width = j->n_rows, cols = j->list[i].w->cols, zeros = 0;
+    for (size_t tile = 0; tile < cols / RW_TILE_COLS; tile++) {
+        int8_t any[RW_TILE_COLS] = {0};
+        for (size_t t = 0; t < width; t++)
+            for (int c = 0; c < RW_TILE_COLS; c++) any[c] |= j->acts[i][tile * width + t].q[c];
+        for (int c = 0; c < RW_TILE_COLS; c++) zeros += any[c] == 0;
+    }
+    atomic_fetch_add(&j->m->sparsity->inputs, cols);
+    atomic_fetch_add(&j->m->sparsity->zeros, zeros);
+}
+
+/* ---- packed */
+
+/* At most eight strips, from `row` on, with all rows of activations: a few tiles of each are widened and
+ * multiplied while they are in the cache. Partial sums wait in between. */
+static void wide_rows(const job *j, size_t i, size_t row, size_t n_rows, float *scratch) {
+    const struct rwkv_model *m = j->m;
+    const rw_kernels *k = m->k;
+    const rw_product *p = &j->list[i];
+    const rw_mat *w = p->w;
+    size_t tiles = rw_pack_tiles(w->cols), strips = (n_rows + RW_STRIP_ROWS - 1) / RW_STRIP_ROWS, T = j->n_rows;
+    size_t wide_bytes = rw_wide_bytes(w->pack), stride = WIDE_TILES * wide_bytes;
+    size_t strip_bytes = w->by_columns ? 4 * RW_STRIP_ROWS : rw_pack_strip_bytes(w->pack, w->cols);
+    const uint8_t *from = w->by_columns ? w->packed + row / RW_BLOCK_ROWS * rw_block_bytes(w->pack, w->cols)
+                                        : w->packed + row / RW_STRIP_ROWS * strip_bytes;
+    float *sums = scratch; /* [strip][row of activations][16] */
+    uint8_t *wide = (uint8_t *)(sums + strips * RW_STRIP_ROWS * T);
+    memset(sums, 0, strips * RW_STRIP_ROWS * T * sizeof *sums);
+    for (size_t tile = 0; tile < tiles; tile += WIDE_TILES) {
+        size_t n = tiles - tile < WIDE_TILES ? tiles - tile : WIDE_TILES;
+        if (w->by_columns)
+            k->widen_block[w->pack](from + 4 * RW_BLOCK_ROWS + 2 * tile * rw_slab_bytes(w->pack), n, wide, stride);
+        for (size_t s = 0; s < strips && !w->by_columns; s++)
+            k->widen[w->pack](from + s * strip_bytes + RW_FACTORS + tile * rw_pack_tile_bytes(w->pack), n,
+                              wide + s * stride);
+        for (size_t t = 0; t < T; t += RW_PANEL) {
+            size_t width = panel_width(j, t);
+            for (size_t s = 0; s < strips; s++)
+                k->matmul_wide[w->pack](wide + s * stride, n, j->acts[i] + t * tiles + tile * width, width,
+                                        sums + (s * T + t) * RW_STRIP_ROWS);
+        }
+    }
+    float factor[RW_BLOCK_ROWS];
+    for (size_t s = 0; s < strips; s++) memcpy(factor + s * RW_STRIP_ROWS, from + s * strip_bytes, RW_FACTORS);
+    for (size_t r = 0; r < n_rows; r++) factor[r] *= w->scale;
+    for (size_t t = 0; t < T; t++) {
+        float *y = p->y + t * y_stride(p) + row;
+        for (size_t r = 0; r < n_rows; r++)
+            y[r] = factor[r] * sums[(r / RW_STRIP_ROWS * T + t) * RW_STRIP_ROWS + r % RW_STRIP_ROWS];
+    }
+}
+
+/* As many strips as the second-level cache keeps, with all rows of activations, a panel at a time. */
+static void strip_rows(const job *j, size_t i, size_t begin, size_t end) {
+    enum { CACHED = 256 * 1024 };
+    const rw_product *p = &j->list[i];
+    const rw_mat *w = p->w;
+    size_t tiles = rw_pack_tiles(w->cols), strip_bytes = rw_pack_strip_bytes(w->pack, w->cols);
+    size_t step = (CACHED / strip_bytes + 1) * RW_STRIP_ROWS;
+    for (size_t r = begin; r < end; r += step) {
+        const uint8_t *strips = w->packed + r / RW_STRIP_ROWS * strip_bytes;
+        size_t rows = end - r < step ? end - r : step;
+        for (size_t t = 0; t < j->n_rows; t += RW_PANEL)
+            j->m->k->matmul_packed[w->pack](strips, w->cols, rows, j->acts[i] + t * tiles, panel_width(j, t),
+                                            w->scale, p->y + t * y_stride(p) + r, y_stride(p));
+    }
+}
+
+/* Five and six bits are worth widening: they take longest to unpack. */
+static void packed_rows(const job *j, size_t i, size_t begin, size_t end, uint32_t thread) {
+    const rw_product *p = &j->list[i];
+    const rw_mat *w = p->w;
+    bool simple = rw_pack_bits(w->pack) == 4 || rw_pack_bits(w->pack) == 8;
+    if (w->by_columns && j->n_rows <= RW_FEW) {
+        j->m->k->matmul_columns[w->pack](w->packed + begin / RW_BLOCK_ROWS * rw_block_bytes(w->pack, w->cols),
+                                         w->cols, end - begin, j->acts[i], j->n_rows, j->m->dense, w->scale,
+                                         p->y + begin, y_stride(p));
+    } else if (!w->by_columns && (simple || j->n_rows <= RW_PANEL)) {
+        strip_rows(j, i, begin, end);
+    } else {
+        for (size_t r = begin; r < end; r += RW_BLOCK_ROWS)
+            wide_rows(j, i, r, end - r < RW_BLOCK_ROWS ? end - r : RW_BLOCK_ROWS,
+                      j->m->panel + thread * j->m->panel_len);
+    }
+}
+
+/* ---- exact */
+
+static void half_rows(const job *j, const rw_product *p, size_t begin, size_t end) {
+    const rw_mat *w = p->w;
+    const rw_kernels *k = j->m->k;
+    (w->type == RW_F16 ? k->matmul_f16 : k->matmul_bf16)(w->data + begin * w->row_bytes, w->cols, end - begin, p->x,
+                                                        x_stride(p), j->n_rows, w->cols, w->scale, p->y + begin,
+                                                        y_stride(p));
+}
+
+static void decoded_rows(const job *j, const rw_product *p, size_t begin, size_t end, uint32_t thread) {
+    const rw_mat *w = p->w;
+    size_t n = w->cols, panel_rows = j->m->panel_len / n;
+    bool direct = w->type == RW_F32 && (uintptr_t)w->data % sizeof(float) == 0;
+    if (direct) panel_rows = end - begin;
+    for (size_t r = begin; r < end; r += panel_rows) {
+        size_t rows = end - r < panel_rows ? end - r : panel_rows;
+        const float *panel;
+        if (direct) {
+            panel = (const float *)(const void *)(w->data + r * w->row_bytes);
+        } else {
+            float *decoded = j->m->panel + thread * j->m->panel_len;
+            for (size_t i = 0; i < rows; i++)
+                j->m->k->decode[w->type](w->data + (r + i) * w->row_bytes, decoded + i * n, n);
+            panel = decoded;
+        }
+        j->m->k->matmul_f32(panel, n, rows, p->x, x_stride(p), j->n_rows, n, w->scale, p->y + r, y_stride(p));
+    }
+}
+
+/* ---- all of them */
+
+/* What follows on rows [begin, end) of the result. */
+static void follow(const job *j, const rw_product *p, size_t begin, size_t end) {
+    size_t n = end - begin, rows = p->w->rows;
+    for (size_t t = 0; t < j->n_rows; t++) {
+        float *y = p->y + t * y_stride(p) + begin;
+        if (p->apply) p->apply(y, n);
+        if (!p->add_to) continue;
+        float *x = p->add_to + t * rows + begin;
+        const float *gate = p->gate ? p->gate + t * rows + begin : NULL;
+        if (gate)
+            for (size_t r = 0; r < n; r++) x[r] += gate[r] * y[r];
+        else
+            for (size_t r = 0; r < n; r++) x[r] += y[r];
+    }
+}
+
+static void product_rows(const job *j, size_t i, size_t begin, size_t end, uint32_t thread) {
+    const rw_product *p = &j->list[i];
+    bool halves = (p->w->type == RW_F16 || p->w->type == RW_BF16) && j->n_rows <= FEW_HALVES;
+    if (p->w->packed) packed_rows(j, i, begin, end, thread);
+    else if (halves) half_rows(j, p, begin, end);
+    else decoded_rows(j, p, begin, end, thread);
+    follow(j, p, begin, end);
+}
+
+/* Units [begin, end), counted through all products. */
+static void run_units(void *ctx, size_t begin, size_t end, uint32_t thread) {
+    const job *j = ctx;
+    for (size_t i = 0; i < j->n; i++) {
+        if (end <= j->first[i] || begin >= j->first[i + 1]) continue;
+        size_t unit = unit_rows(j->list[i].w), rows = j->list[i].w->rows;
+        size_t from = begin > j->first[i] ? (begin - j->first[i]) * unit : 0;
+        size_t to = end < j->first[i + 1] ? (end - j->first[i]) * unit : rows;
+        product_rows(j, i, from, to, thread);
+    }
+}
+
+void rw_products(const struct rwkv_model *m, const rw_product *list, size_t n, size_t n_rows) {
+    job j = {.m = m, .list = list, .n = n, .n_rows = n_rows};
+    size_t work = 0;
+    for (size_t i = 0; i < n; i++) {
+        const rw_mat *w = list[i].w;
+        size_t unit = unit_rows(w);
+        j.first[i + 1] = j.first[i] + (w->rows + unit - 1) / unit;
+        work += (size_t)w->rows * w->cols * n_rows / (w->packed ? 4 : 1);
+    }
+    quantize_inputs(&j);
+    for (size_t i = 0; i < n && n_rows <= RW_FEW; i++)
+        if (list[i].w->packed && list[i].w->by_columns) count_zeros(&j, i);
+    if (work < 32768) run_units(&j, 0, j.first[n], 0); /* not worth waking others */
+    else rw_pool_run(m->pool, j.first[n], 1, run_units, &j);
+}
+
+size_t rw_products_scratch(size_t n_rows) {
+    size_t widest = rw_wide_bytes(RW_PACK_6) > rw_wide_bytes(RW_PACK_4M) ? rw_wide_bytes(RW_PACK_6)
+                                                                        : rw_wide_bytes(RW_PACK_4M);
+    return RW_BLOCK_ROWS * n_rows + RW_BLOCK_ROWS / RW_STRIP_ROWS * WIDE_TILES * widest / sizeof(float);
+}
