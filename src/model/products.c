@@ -70,6 +70,19 @@ static void quantize_inputs(job *j) {
     else rw_pool_run(j->m->pool, panels, 1, quantize_panels, j);
 }
 
+/* Inputs that are zero in all rows. Columns come in whole tiles. */
+static void count_zeros(const job *j, size_t i) {
+    size_t width = j->n_rows, cols = j->list[i].w->cols, zeros = 0;
+    for (size_t tile = 0; tile < cols / RW_TILE_COLS; tile++) {
+        int8_t any[RW_TILE_COLS] = {0};
+        for (size_t t = 0; t < width; t++)
+            for (int c = 0; c < RW_TILE_COLS; c++) any[c] |= j->acts[i][tile * width + t].q[c];
+        for (int c = 0; c < RW_TILE_COLS; c++) zeros += any[c] == 0;
+    }
+    atomic_fetch_add(&j->m->sparsity->inputs, cols);
+    atomic_fetch_add(&j->m->sparsity->zeros, zeros);
+}
+
 /* ---- packed */
 
 /* At most eight strips, from `row` on, with all rows of activations: a few tiles of each are widened and
@@ -226,7 +239,9 @@ void rw_products(const struct rwkv_model *m, const rw_product *list, size_t n, s
     quantize_inputs(&j);
     for (size_t i = 0; i < n && n_rows <= RW_FEW; i++) { /* at most one of them is by columns */
         const rw_mat *w = list[i].w;
-        if (w->packed && w->by_columns) rw_choose_columns(w->pack, j.acts[i], n_rows, w->cols, m->dense, m->chosen);
+        if (!w->packed || !w->by_columns) continue;
+        count_zeros(&j, i);
+        rw_choose_columns(w->pack, j.acts[i], n_rows, w->cols, m->dense, m->chosen);
     }
     if (work < 32768) run_units(&j, 0, j.first[n], 0); /* not worth waking others */
     else rw_pool_run(m->pool, j.first[n], 1, run_units, &j);
