@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 typedef struct job {
-    const char *in, *out, *type, *format, *vocab, *chat;
+    const char *in, *out, *type, *format, *vocab, *chat, *sampling;
     uint32_t threads;
     bool verify, force;
     char named[4096]; /* out, when it was not given */
@@ -217,6 +217,7 @@ static int convert(void) {
     }
     rwkv_convert_options o = {
         .format = j.format, .type = j.type, .vocab = j.vocab, .chat = j.chat,
+        .sampling = j.sampling,
         .n_threads = j.threads, .progress = on_progress, .log = on_log,
     };
     double begin = cli_seconds();
@@ -249,6 +250,9 @@ static const option_spec *convert_options(void) {
         {"template", 0, OPT_STRING, &j.chat, "NAME",
          "chat template to record: world g1 raven pile raw",
          "记录的对话模板：world g1 raven pile raw", 0, 0},
+        {"sampling", 0, OPT_STRING, &j.sampling, "PRESET",
+         "sampling preset to recommend (GGUF): greedy chat ...",
+         "记录推荐的采样预设（GGUF）：greedy chat……", 0, 0},
         {"threads", 't', OPT_UINT, &j.threads, "N", "threads; default: one per physical core",
          "线程数；默认每个物理核一个", 1, 1024},
         {"verify", 0, OPT_FLAG, &j.verify, NULL, "compare both files' logits on a built-in text",

@@ -388,6 +388,8 @@ static rwkv_status read_options(rw_plan *p, rwkv_error *err) {
     if (o->n_threads > 1024)
         return rw_fail(err, RWKV_E_ARG, "n_threads: found %u; expected at most 1024", o->n_threads);
     if (o->chat && !rwkv_template_find(o->chat)) return rw_template_unknown(o->chat, err);
+    if (o->sampling && !rw_sampling_find(o->sampling, strlen(o->sampling)))
+        return rw_fail(err, RWKV_E_ARG, "sampling preset: there is no '%s'", o->sampling);
     p->type = RW_TYPE_COUNT;
     if (!o->type) return RWKV_OK;
     p->type = rw_type_by_name(o->type);

@@ -200,9 +200,10 @@ static void put_source_meta(meta_out *m, const rw_plan *p, bool vocab, bool chat
                                        "general.file_type",    "general.quantization_version"};
     for (size_t i = 0; i < p->c->table->n_meta; i++) {
         const rw_meta *v = &p->c->table->meta[i];
-        bool copied = is_chat_key(v->key)            ? chat
-                      : begins(v->key, "tokenizer.") ? vocab
-                                                     : begins(v->key, "general.");
+        bool copied = is_chat_key(v->key)                     ? chat
+                      : strcmp(v->key, "rwkv.sampling") == 0 ? !p->opt->sampling
+                      : begins(v->key, "tokenizer.")          ? vocab
+                                                              : begins(v->key, "general.");
         for (size_t k = 0; k < sizeof anew / sizeof *anew; k++)
             copied &= strcmp(v->key, anew[k]) != 0;
         if (copied) put_meta(m, v);
@@ -278,6 +279,7 @@ static rwkv_status put_text_meta(meta_out *m, const rw_plan *p, rwkv_error *err)
                  rw_meta_find(c->table, "tokenizer.chat_template"));
     if (gguf) put_source_meta(m, p, vocab, chat);
     if (!vocab) RW_TRY(find_vocabulary(m, p, err));
+    if (p->opt->sampling) put_name(m, "rwkv.sampling", p->opt->sampling);
     if (chat) return RWKV_OK;
     const rwkv_template *t =
         p->opt->chat

@@ -278,6 +278,9 @@ static rwkv_status find_text(struct rwkv_model *m, const rwkv_model_options *opt
         m->chat = rw_template_choose(found ? own : NULL, own_len, m->ckpt->name, rw_version_name(m->ckpt->version),
                                      m->V);
     }
+    RW_TRY(rw_meta_str(t, "rwkv.sampling", &own, &own_len, &found, err));
+    const char *preset = found ? rw_sampling_find(own, own_len) : NULL;
+    m->sampling = preset ? preset : ""; /* a name of a later version is no reason to refuse a model */
     return RWKV_OK;
 }
 
@@ -350,6 +353,7 @@ void rwkv_model_info(const rwkv_model *m, rwkv_info *out) {
         .version = rw_version_name(c->version),
         .type = rw_type_name(m->main_type),
         .chat = rwkv_template_name(m->chat),
+        .sampling = m->sampling,
         .tokenizer = m->tokenizer ? rwkv_tokenizer_kind(m->tokenizer) : "",
         .isa = m->k->name,
         .n_layer = m->n_layer, .n_embd = m->D, .n_att = m->A, .n_ffn = m->F,

@@ -33,6 +33,7 @@ typedef struct rw_segment {
     size_t row;    /* first row */
     size_t n;      /* rows */
     float *logits; /* of the segment's last row, [V]; NULL: not wanted */
+    bool broken;   /* set by rw_model_eval: its rows became NaN or infinite */
 } rw_segment;
 
 /* Everything forward() works with. x enters as LN(emb; ln0) and leaves as the residual after the last
@@ -117,13 +118,15 @@ struct rwkv_model {
     rwkv_tokenizer *tokenizer;
     rwkv_error tokenizer_error; /* why there is none */
     const rwkv_template *chat;
+    const char *sampling; /* name of a preset, or "" */
     uint8_t fingerprint[32], weights_hash[32];
 };
 
 /* All layers for n_rows <= RW_MAX_ROWS rows in n_segs segments that cover them in order, then the logits
  * wanted: of each segment's last row, or, if all is not NULL, of every row, [n_rows, V]. Takes the model's
- * lock. RWKV_E_NUMERIC names the layer; the states are then undefined. */
-rwkv_status rw_model_eval(struct rwkv_model *m, const int32_t *tokens, size_t n_rows, const rw_segment *segs,
+ * lock. RWKV_E_NUMERIC names the layer; the states of the segments marked `broken` are then undefined, the
+ * others have been evaluated as if those were not there. */
+rwkv_status rw_model_eval(struct rwkv_model *m, const int32_t *tokens, size_t n_rows, rw_segment *segs,
                           size_t n_segs, float *all, rwkv_error *err);
 
 /* ---- packing.c: quantized matrices rearranged for integer products. Room is reserved when a matrix is
