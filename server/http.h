@@ -56,7 +56,7 @@ struct request {
     struct server *server;
     http *owner;
     const route *route;
-    char name[257];       /* what {name} stands for */
+    const char *name; /* what {name} stands for */
     char id[65];          /* X-Request-Id */
     char tenant[AUTH_TENANT];
     rw_buf body;
@@ -80,7 +80,8 @@ struct request {
     bool suspended, ready, streaming, ended, gone, told;
     int status;
     const char *type;    /* of the reply: a constant */
-    char header[2][128]; /* one more header, a name and its value */
+    const char *header; /* one more header: its name, a constant, */
+    char value[64];     /* and its value */
     void *data;
     size_t n_data;
     rw_buf out; /* of the stream, from out_pos on not sent yet */

@@ -20,6 +20,7 @@ void request_release(request *r) {
     rw_buf_free(&r->body);
     rw_buf_free(&r->out);
     free(r->data);
+    free((char *)r->name);
     pthread_mutex_destroy(&r->lock);
     rw_free(r);
 }
@@ -115,8 +116,8 @@ void reply_buf(request *r, int status, const char *type, rw_buf *b, bool ok) {
 }
 
 void reply_header(request *r, const char *name, const char *value) {
-    snprintf(r->header[0], sizeof r->header[0], "%s", name);
-    snprintf(r->header[1], sizeof r->header[1], "%s", value);
+    r->header = name;
+    snprintf(r->value, sizeof r->value, "%s", value);
 }
 
 static const char *error_type(int status) {

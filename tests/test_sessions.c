@@ -1,8 +1,57 @@
 /* test_sessions.c - named timelines: as if never stopped, whatever happens between the turns. */
 #include "support_engine.h"
 
-
 enum { TURNS = 6 };
+
+/* Linked with --wrap on Linux: the fail_at-th allocation fails, on whatever thread. */
+static struct {
+    pthread_mutex_t lock;
+    uint64_t count, fail_at; /* 0: none */
+} heap = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* Whether the one that was to fail has been reached. */
+static bool heap_reset(uint64_t fail_at) {
+    pthread_mutex_lock(&heap.lock);
+    bool failed = heap.fail_at && heap.count >= heap.fail_at;
+    heap.count = 0;
+    heap.fail_at = fail_at;
+    pthread_mutex_unlock(&heap.lock);
+    return failed;
+}
+
+#ifdef __linux__
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+int __real_posix_memalign(void **out, size_t alignment, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+int __wrap_posix_memalign(void **out, size_t alignment, size_t n);
+
+static bool allocation_fails(void) {
+    pthread_mutex_lock(&heap.lock);
+    bool fails = ++heap.count == heap.fail_at;
+    pthread_mutex_unlock(&heap.lock);
+    return fails;
+}
+
+void *__wrap_malloc(size_t n) {
+    return allocation_fails() ? NULL : __real_malloc(n);
+}
+void *__wrap_calloc(size_t n, size_t size) {
+    return allocation_fails() ? NULL : __real_calloc(n, size);
+}
+void *__wrap_realloc(void *p, size_t n) {
+    return allocation_fails() ? NULL : __real_realloc(p, n);
+}
+int __wrap_posix_memalign(void **out, size_t alignment, size_t n) {
+    return allocation_fails() ? 12 : __real_posix_memalign(out, alignment, n);
+}
+static const bool heap_is_wrapped = true;
+#else
+static const bool heap_is_wrapped = false;
+#endif
 
 static rwkv_model *model;
 static const rwkv_tokenizer *tokenizer;
@@ -208,9 +257,7 @@ static void a_turn_is_whole_or_not_at_all(void **unused) {
     alone_turn(&a, &r, s);
     seen_free(s);
     r = turn_of("t", "one", 1, 300);
-    s = submit(e, r);
-    wait_tokens(s, 3);
-    job_cancel(e, s->j);
+    s = submit_and_cancel(e, r, 3);
     wait_done(s);
     assert_int_equal(s->last.finish, JOB_CANCELLED);
     seen_free(s);
@@ -400,7 +447,7 @@ static void users_interleaved(void **unused) {
             if (rng_u64(&rng) % 3) continue;
             noise[u] = submit(e, request_of(tenants[u % 4], some_tokens(u, 200), 200, 100, u));
             if (rng_u64(&rng) % 2) wait_tokens(s[u], 1);
-            job_cancel(e, noise[u]->j);
+            cancel_job(noise[u]);
         }
         for (size_t u = 0; u < USERS; u++) {
             wait_done(s[u]);
@@ -421,6 +468,57 @@ static void users_interleaved(void **unused) {
     store_close(st);
 }
 
+/* Every allocation of a turn fails once. Then the turn fails and can be repeated, or a snapshot less is kept, which
+ * nobody notices. */
+static void memory_runs_out_at_any_moment(void **unused) {
+    (void)unused;
+    if (!heap_is_wrapped) skip();
+    const engine_options o = {.cache_ram = 1 << 26, .snapshot_every = 16, .max_lanes = 2};
+    const job_request first = turn_of("t", "one", 30, 4);
+    job_request second = turn_of("t", "one", 31, 12);
+    const char *const stops[] = {"\x01\x02", "\x03\x04"};
+    second.stops = stops;
+    second.n_stops = 2;
+    const size_t marks[] = {20};
+    second.marks = marks;
+    second.n_marks = 1;
+    seen *expected = NULL;
+    size_t refused = 0, failed = 0, unnoticed = 0;
+    bool reached = true;
+    for (uint64_t k = 0; reached; k++) {
+        engine *e = start(NULL, &o);
+        seen_free(run_job(e, first));
+        seen *s = seen_new(e);
+        rwkv_error err = {0};
+        job_request r = second;
+        r.user = s;
+        heap_reset(k);
+        submit_result result = engine_submit(e, &r, &s->j, NULL, &err);
+        if (result == SUBMIT_OK) wait_done(s);
+        reached = heap_reset(0) || k == 0;
+        if (k == 0) {
+            expected = s;
+            assert_int_equal(s->last.finish, JOB_LENGTH);
+        } else if (result != SUBMIT_OK || s->last.finish == JOB_FAILED) {
+            assert_int_equal(result == SUBMIT_OK ? s->status : err.code, RWKV_E_NOMEM);
+            refused += result != SUBMIT_OK;
+            failed += result == SUBMIT_OK;
+            session_info i = info_of(e, "t", "one");
+            assert_int_equal(i.generation, 1);
+            session_info_free(&i);
+            seen_free(s);
+            s = run_job(e, second);
+        } else {
+            unnoticed++;
+        }
+        expect_same_answer(s, expected);
+        if (s != expected) seen_free(s);
+        engine_free(e);
+    }
+    assert_true(refused > 5 && failed > 5 && unnoticed > 5);
+    seen_free(expected);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stopping_changes_nothing),
@@ -432,6 +530,7 @@ int main(void) {
         cmocka_unit_test(an_imported_state_poisons_no_snapshot),
         cmocka_unit_test(limits_are_kept),
         cmocka_unit_test(users_interleaved),
+        cmocka_unit_test(memory_runs_out_at_any_moment),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

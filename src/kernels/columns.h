@@ -6,13 +6,18 @@ enum { PARTS = RW_STRIP_ROWS / LANES, PART_BYTES = 4 * LANES };
 
 /* ---- wide strips */
 
+/* Wide tiles hold unsigned bytes. */
+INLINE void put_wide(const rw_pack P, uint8_t *p, vi v) {
+    put_line(p, SIGNED_BYTES && rw_pack_bytes(P) ? minus_128(v) : v);
+}
+
 INLINE void widen(const rw_pack P, const uint8_t *tile, size_t n_tiles, uint8_t *out) {
     const size_t scales = rw_pack_tile_bytes(P) - rw_pack_scales_at(P);
     for (size_t k = 0; k < n_tiles; k++, tile += rw_pack_tile_bytes(P), out += rw_wide_bytes(P)) {
         if (P == RW_PACK_8) memcpy(out, tile, 16 * RW_LINE);
         UNROLL for (int i = 0; i < 16 && P != RW_PACK_8; i++) {
             UNROLL for (int part = 0; part < PARTS; part++)
-                put_line(out + i * RW_LINE + part * PART_BYTES,
+                put_wide(P, out + i * RW_LINE + part * PART_BYTES,
                          quad_line(P, tile + part * PART_BYTES, i / 8, i % 8));
         }
         memcpy(out + 16 * RW_LINE, tile + rw_pack_scales_at(P), scales);
@@ -58,6 +63,7 @@ INLINE vi column_part(const rw_pack P, const uint8_t *slab, size_t c, const int 
     }
     vi v = line(slab + c * RW_LINE + part * PART_BYTES);
     v = half ? and_bytes(shift_right(v, 4), 0x0f) : and_bytes(v, 0x0f);
+    if (P == RW_PACK_IQ4) return iq4_bytes(v);
     const uint8_t *plane =
         slab + rw_slab_planes_at(P) + (2 * (c / 8) + (size_t)half) * RW_LINE + part * PART_BYTES;
     UNROLL for (int b = 4; b < rw_pack_bits(P); b++, plane += 8 * RW_LINE)
@@ -113,12 +119,13 @@ INLINE void slab_sums(const rw_pack P, const int NT, const uint8_t *slab, const 
     UNROLL for (int s = 0; s < rw_pack_scales(P) / 2; s++) {
         UNROLL for (int half = 0; half < 2; half++)
             half_sums(P, NT, slab, c + s, x, g, s, half, sum);
-    }
-    if (!rw_pack_mins(P)) return;
-    UNROLL for (int i = 0; i < 8 * PARTS; i++) {
-        vf min = halves(slab + rw_slab_mins_at(P) + 2 * LANES * i);
-        UNROLL for (int t = 0; t < NT; t++) sum[i][t] =
-            fused(min, all_floats(x[t].dsum[g]), sum[i][t]);
+        if (!rw_pack_mins(P)) continue;
+        const int of_tile = (int)g * rw_pack_scales(P) / 2 + s;
+        UNROLL for (int i = 0; i < 8 * PARTS; i++) {
+            vf min = halves(slab + rw_slab_mins_at(P) + 2 * RW_BLOCK_ROWS * s + 2 * LANES * i);
+            UNROLL for (int t = 0; t < NT; t++) sum[i][t] =
+                fused(min, all_floats(min_factor(P, x + t, of_tile)), sum[i][t]);
+        }
     }
 }
 
@@ -175,17 +182,17 @@ INLINE void widen_block(const rw_pack P, const uint8_t *slab, size_t n_tiles, ui
                 column_quads(P, slab, c, part / PARTS, part % PARTS, w);
                 uint8_t *to = lines + part / PARTS * 4 * out_stride + part % PARTS * PART_BYTES;
                 UNROLL for (size_t j = 0; j < 4; j++)
-                    put_line(to + j * out_stride, P == RW_PACK_8 && SIGNED_BYTES ? minus_128(w[j]) : w[j]);
+                    put_wide(P, to + j * out_stride, w[j]);
             }
         }
         for (size_t i = 0; i < 8; i++) {
             uint8_t *to = tile + i * out_stride;
-            for (size_t s = 0; s < n_scales; s++)
-                memcpy(to + 16 * RW_LINE + 32 * (n_scales * (k % 2) + s),
-                       slab + rw_slab_scales_at(P) + 2 * RW_BLOCK_ROWS * s + 32 * i, 32);
-            if (rw_pack_mins(P))
-                memcpy(to + rw_wide_mins_at(P) + 32 * (k % 2), slab + rw_slab_mins_at(P) + 32 * i,
-                       32);
+            for (size_t s = 0; s < n_scales; s++) {
+                size_t at = 32 * (n_scales * (k % 2) + s), from = 2 * RW_BLOCK_ROWS * s + 32 * i;
+                memcpy(to + 16 * RW_LINE + at, slab + rw_slab_scales_at(P) + from, 32);
+                if (rw_pack_mins(P))
+                    memcpy(to + rw_wide_mins_at(P) + at, slab + rw_slab_mins_at(P) + from, 32);
+            }
         }
     }
 }
@@ -212,9 +219,4 @@ INLINE void widen_block(const rw_pack P, const uint8_t *slab, size_t n_tiles, ui
                          float *sums) {                                                            \
         wide_tokens(P, MOST_TOKENS, tiles, n_tiles, x, n_tokens, sums);                            \
     }
-COLUMNS(RW_PACK_4)
-COLUMNS(RW_PACK_4M)
-COLUMNS(RW_PACK_5)
-COLUMNS(RW_PACK_5M)
-COLUMNS(RW_PACK_6)
-COLUMNS(RW_PACK_8)
+RW_PACKS(COLUMNS)

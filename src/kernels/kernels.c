@@ -16,6 +16,10 @@ static bool has_avx2(const rw_cpu *cpu) {
     return cpu->avx2 && cpu->fma && cpu->f16c;
 }
 
+static bool has_avxvnni(const rw_cpu *cpu) {
+    return has_avx2(cpu) && cpu->avx_vnni;
+}
+
 static bool has_avx512(const rw_cpu *cpu) {
     return has_avx2(cpu) && cpu->avx512f && cpu->avx512bw && cpu->avx512vl && cpu->avx512_vnni;
 }
@@ -42,6 +46,7 @@ static const struct {
     /* best first */
 #if defined(__x86_64__)
     {&rw_kernels_avx512, has_avx512},
+    {&rw_kernels_avxvnni, has_avxvnni},
     {&rw_kernels_avx2, has_avx2},
 #endif
 #if defined(__aarch64__)

@@ -128,7 +128,7 @@ void rw_choose_columns(rw_pack pack, const rw_act *x, size_t n_tokens, size_t co
 rwkv_status rw_kernels_get(const rw_kernels **out, const char *isa, rwkv_error *err);
 
 extern const rw_kernels rw_kernels_scalar;
-extern const rw_kernels rw_kernels_avx2, rw_kernels_avx512; /* only in x86-64 builds */
+extern const rw_kernels rw_kernels_avx2, rw_kernels_avxvnni, rw_kernels_avx512; /* x86-64 */
 extern const rw_kernels rw_kernels_neon, rw_kernels_neon_dotprod, rw_kernels_neon_i8mm; /* arm64 */
 
 #endif

@@ -248,7 +248,8 @@ void rw_products(const struct rwkv_model *m, const rw_product *list, size_t n, s
 }
 
 size_t rw_products_scratch(size_t n_rows) {
-    size_t widest = rw_wide_bytes(RW_PACK_6) > rw_wide_bytes(RW_PACK_4M) ? rw_wide_bytes(RW_PACK_6)
-                                                                        : rw_wide_bytes(RW_PACK_4M);
+    size_t widest = 0;
+    for (int p = 0; p < RW_PACK_COUNT; p++)
+        if (rw_wide_bytes((rw_pack)p) > widest) widest = rw_wide_bytes((rw_pack)p);
     return RW_BLOCK_ROWS * n_rows + RW_BLOCK_ROWS / RW_STRIP_ROWS * WIDE_TILES * widest / sizeof(float);
 }

@@ -7,10 +7,10 @@
 #include <math.h>
 #include <string.h>
 
-/* 32 columns of a row: unsigned elements, scales of both halves, min. */
+/* 32 columns of a row: unsigned elements, scales and mins of both halves. */
 typedef struct group {
     uint8_t q[32];
-    float scale[2], min;
+    float scale[2], min[2];
 } group;
 
 /* ---- blocks of 32 */
@@ -26,7 +26,7 @@ static void fifth_bits(const uint8_t qh[4], uint8_t q[32]) {
 
 static void set_scales(group *out, float scale, float min) {
     out->scale[0] = out->scale[1] = scale;
-    out->min = min;
+    out->min[0] = out->min[1] = min;
 }
 
 static void group_q4_0(const uint8_t *row, size_t g, group *out) {
@@ -55,6 +55,12 @@ static void group_q5_1(const uint8_t *row, size_t g, group *out) {
     set_scales(out, rw_half_at(b->d), rw_half_at(b->m));
 }
 
+static void group_iq4_nl(const uint8_t *row, size_t g, group *out) {
+    const rw_iq4_nl *b = (const rw_iq4_nl *)row + g;
+    nibbles(b->qs, out->q);
+    set_scales(out, rw_half_at(b->d), 0);
+}
+
 static void group_q8_0(const uint8_t *row, size_t g, group *out) {
     const rw_q8_0 *b = (const rw_q8_0 *)row + g;
     for (int j = 0; j < 32; j++) out->q[j] = (uint8_t)(b->qs[j] + 128);
@@ -62,6 +68,30 @@ static void group_q8_0(const uint8_t *row, size_t g, group *out) {
 }
 
 /* ---- blocks of 256: group g is sub-block g % 8 (or two of sixteen); see kquant.c */
+
+static void group_q2_k(const uint8_t *row, size_t g, group *out) {
+    const rw_q2_k *b = (const rw_q2_k *)row + g / 8;
+    int s = (int)(g % 8);
+    for (int j = 0; j < 32; j++) out->q[j] = b->qs[32 * (s / 4) + j] >> 2 * (s % 4) & 3;
+    for (int h = 0; h < 2; h++) {
+        uint8_t sc = b->scales[2 * s + h];
+        out->scale[h] = rw_half_at(b->d) * (float)(sc & 15);
+        out->min[h] = -(rw_half_at(b->dmin) * (float)(sc >> 4));
+    }
+}
+
+static void group_q3_k(const uint8_t *row, size_t g, group *out) {
+    const rw_q3_k *b = (const rw_q3_k *)row + g / 8;
+    int s = (int)(g % 8);
+    for (int j = 0; j < 32; j++)
+        out->q[j] = (uint8_t)((b->qs[32 * (s / 4) + j] >> 2 * (s % 4) & 3) |
+                              (b->hmask[j] >> s & 1) << 2);
+    for (int h = 0; h < 2; h++) {
+        int i = 2 * s + h, low = i < 8 ? b->scales[i] & 15 : b->scales[i - 8] >> 4;
+        int high = b->scales[8 + i % 4] >> 2 * (i / 4) & 3;
+        out->scale[h] = rw_half_at(b->d) * (float)((low | high << 4) - 32);
+    }
+}
 
 static void group_q4_k(const uint8_t *row, size_t g, group *out) {
     const rw_q4_k *b = (const rw_q4_k *)row + g / 8;
@@ -89,7 +119,14 @@ static void group_q6_k(const uint8_t *row, size_t g, group *out) {
     for (int j = 0; j < 32; j++)
         out->q[j] = (uint8_t)((ql[j] >> shift & 15) | (qh[j] >> up & 3) << 4);
     for (int h = 0; h < 2; h++) out->scale[h] = rw_half_at(b->d) * (float)b->scales[2 * s + h];
-    out->min = 0;
+}
+
+static void group_iq4_xs(const uint8_t *row, size_t g, group *out) {
+    const rw_iq4_xs *b = (const rw_iq4_xs *)row + g / 8;
+    int s = (int)(g % 8), high = rw_u16_at(b->scales_h) >> 2 * s & 3;
+    int sc = (b->scales_l[s / 2] >> 4 * (s % 2) & 15) | high << 4;
+    nibbles(b->qs + 16 * s, out->q);
+    set_scales(out, rw_half_at(b->d) * (float)(sc - 32), 0);
 }
 
 /* Where a 256-block's float16 factors stand; a negative place: there is none. */
@@ -98,10 +135,18 @@ static const struct form {
     void (*group)(const uint8_t *row, size_t g, group *out);
     int d_at, dmin_at;
 } forms[RW_TYPE_COUNT] = {
-    [RW_Q4_0] = {RW_PACK_4, group_q4_0, -1, -1}, [RW_Q4_1] = {RW_PACK_4M, group_q4_1, -1, -1},
-    [RW_Q5_0] = {RW_PACK_5, group_q5_0, -1, -1}, [RW_Q5_1] = {RW_PACK_5M, group_q5_1, -1, -1},
-    [RW_Q8_0] = {RW_PACK_8, group_q8_0, -1, -1}, [RW_Q4_K] = {RW_PACK_4M, group_q4_k, 0, 2},
-    [RW_Q5_K] = {RW_PACK_5M, group_q5_k, 0, 2},  [RW_Q6_K] = {RW_PACK_6, group_q6_k, 208, -1},
+    [RW_Q4_0] = {RW_PACK_4, group_q4_0, -1, -1},
+    [RW_Q4_1] = {RW_PACK_4M, group_q4_1, -1, -1},
+    [RW_Q5_0] = {RW_PACK_5, group_q5_0, -1, -1},
+    [RW_Q5_1] = {RW_PACK_5M, group_q5_1, -1, -1},
+    [RW_Q8_0] = {RW_PACK_8, group_q8_0, -1, -1},
+    [RW_IQ4_NL] = {RW_PACK_IQ4, group_iq4_nl, -1, -1},
+    [RW_Q2_K] = {RW_PACK_2M, group_q2_k, 80, 82},
+    [RW_Q3_K] = {RW_PACK_3, group_q3_k, 108, -1},
+    [RW_Q4_K] = {RW_PACK_4M, group_q4_k, 0, 2},
+    [RW_Q5_K] = {RW_PACK_5M, group_q5_k, 0, 2},
+    [RW_Q6_K] = {RW_PACK_6, group_q6_k, 208, -1},
+    [RW_IQ4_XS] = {RW_PACK_IQ4, group_iq4_xs, 0, -1},
 };
 
 rw_pack rw_pack_of(rw_type type) {
@@ -123,36 +168,42 @@ static float row_factor(const struct form *form, rw_type type, const uint8_t *ro
     return max > 0 && isfinite(max) ? ldexpf(1.0f, ilogbf(max)) : 1.0f;
 }
 
+/* One word of a plane of two-bit (one-bit) fields: bits `from` and `from` + 1 of four quads (bit `from`
+ * of eight). */
+static uint32_t two_bits(const uint32_t quad[4], int from) {
+    uint32_t word = 0;
+    for (int i = 0; i < 4; i++) word |= (quad[i] >> from & 0x03030303) << 2 * i;
+    return word;
+}
+
+static uint32_t one_bit(const uint32_t quad[8], int from) {
+    uint32_t word = 0;
+    for (int i = 0; i < 8; i++) word |= (quad[i] >> from & 0x01010101) << i;
+    return word;
+}
+
 /* One group of row r into its tile. A line seen as sixteen words holds one quad per word. */
 static void put_group(rw_pack pack, const group *in, float inverse, size_t g, size_t r,
                       uint8_t *tile) {
-    uint32_t quad[8], word;
+    int low = rw_pack_low_bits(pack), high = rw_pack_bits(pack) - low;
+    uint32_t quad[8], words[8];
     memcpy(quad, in->q, sizeof quad);
-    if (pack == RW_PACK_8) {
-        for (size_t i = 0; i < 8; i++) memcpy(tile + (8 * g + i) * RW_LINE + 4 * r, &quad[i], 4);
-    } else {
-        for (size_t i = 0; i < 4; i++) {
-            word = (quad[i] & 0x0f0f0f0f) | (quad[i + 4] & 0x0f0f0f0f) << 4;
-            memcpy(tile + (4 * g + i) * RW_LINE + 4 * r, &word, 4);
-        }
+    for (size_t i = 0; i < (size_t)low; i++) {
+        words[i] = low == 8   ? quad[i]
+                   : low == 4 ? (quad[i] & 0x0f0f0f0f) | (quad[i + 4] & 0x0f0f0f0f) << 4
+                              : two_bits(quad + 4 * i, 0);
+        memcpy(tile + ((size_t)low * g + i) * RW_LINE + 4 * r, &words[i], 4);
     }
-    uint8_t *high = tile + rw_pack_high_at(pack);
-    if (rw_pack_bits(pack) == 5) {
-        word = 0;
-        for (int i = 0; i < 8; i++) word |= (quad[i] >> 4 & 0x01010101) << i;
-        memcpy(high + g * RW_LINE + 4 * r, &word, 4);
-    }
-    for (size_t h = 0; rw_pack_bits(pack) == 6 && h < 2; h++) {
-        word = 0;
-        for (size_t i = 0; i < 4; i++) word |= (quad[4 * h + i] >> 4 & 0x03030303) << 2 * i;
-        memcpy(high + (2 * g + h) * RW_LINE + 4 * r, &word, 4);
+    for (size_t i = 0; i < (size_t)high; i++) {
+        words[i] = high == 1 ? one_bit(quad, low) : two_bits(quad + 4 * i, low);
+        memcpy(tile + rw_pack_high_at(pack) + ((size_t)high * g + i) * RW_LINE + 4 * r, &words[i], 4);
     }
     size_t per_group = (size_t)rw_pack_scales(pack) / 2;
-    for (size_t h = 0; h < per_group; h++)
-        rw_put_half(tile + rw_pack_scales_at(pack) + 2 * (RW_STRIP_ROWS * (per_group * g + h) + r),
-                    in->scale[h] * inverse);
-    if (rw_pack_mins(pack))
-        rw_put_half(tile + rw_pack_mins_at(pack) + 2 * (RW_STRIP_ROWS * g + r), in->min * inverse);
+    for (size_t h = 0; h < per_group; h++) {
+        size_t at = 2 * (RW_STRIP_ROWS * (per_group * g + h) + r);
+        rw_put_half(tile + rw_pack_scales_at(pack) + at, in->scale[h] * inverse);
+        if (rw_pack_mins(pack)) rw_put_half(tile + rw_pack_mins_at(pack) + at, in->min[h] * inverse);
+    }
 }
 
 /* One group of row r into its slab. */
@@ -170,10 +221,11 @@ static void put_columns(rw_pack pack, const group *in, float inverse, size_t r, 
         for (int b = 4; b < bits; b++, plane += 8 * RW_LINE)
             *plane |= (uint8_t)((q >> b & 1) << c % 8);
     }
-    for (size_t h = 0; h < (size_t)rw_pack_scales(pack) / 2; h++)
-        rw_put_half(slab + rw_slab_scales_at(pack) + 2 * (RW_BLOCK_ROWS * h + r),
-                    in->scale[h] * inverse);
-    if (rw_pack_mins(pack)) rw_put_half(slab + rw_slab_mins_at(pack) + 2 * r, in->min * inverse);
+    for (size_t h = 0; h < (size_t)rw_pack_scales(pack) / 2; h++) {
+        size_t to = 2 * (RW_BLOCK_ROWS * h + r);
+        rw_put_half(slab + rw_slab_scales_at(pack) + to, in->scale[h] * inverse);
+        if (rw_pack_mins(pack)) rw_put_half(slab + rw_slab_mins_at(pack) + to, in->min[h] * inverse);
+    }
 }
 
 void rw_pack_block(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols,
