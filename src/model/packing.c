@@ -24,9 +24,10 @@ static rw_layout layout_of(const rw_weight *w, rw_type main, uint32_t cols, rw_t
 }
 
 struct rw_packing {
-    float *values;    /* [threads][widest]: rows on their way from floats to Q8_0 */
-    uint8_t *blocks;  /* [threads][RW_BLOCK_ROWS][bytes of the widest row as Q8_0] */
-    size_t widest;    /* columns of such rows, 0: there are none */
+    uint8_t *room;       /* for packed matrices: what is not given away yet */
+    float *values;       /* [threads][widest]: rows on their way from floats to Q8_0 */
+    uint8_t *blocks;     /* [threads][RW_BLOCK_ROWS][bytes of the widest row as Q8_0] */
+    size_t widest;       /* columns of such rows, 0: there are none */
 };
 
 typedef struct pack_job {
@@ -71,6 +72,42 @@ static void pack_units(void *ctx, size_t begin, size_t end, uint32_t thread) {
     }
 }
 
+/* Bytes that a matrix takes here, in lines; 0: it is not packed, or is in the file. */
+static uint64_t packed_bytes(const rw_checkpoint *c, const rw_weight *w, rw_type main) {
+    if (!w->tensor || w->rule->kind == RW_VECTOR || w->tensor->layout != RW_ROWS) return 0;
+    uint32_t cols = rw_rule_cols(c, w->rule);
+    rw_type type;
+    rw_layout layout = layout_of(w, main, cols, &type);
+    uint64_t bytes = 0;
+    if (layout == RW_ROWS || !rw_layout_bytes(layout, type, w->n_elems / cols, cols, &bytes)) return 0;
+    return (bytes + RW_LINE - 1) / RW_LINE * RW_LINE;
+}
+
+static const rw_weight *weight_at(const rw_checkpoint *c, size_t i) {
+    return i < rw_n_global_rules ? &c->globals[i] : &c->layers[i - rw_n_global_rules];
+}
+
+static size_t n_weights(const rw_checkpoint *c) {
+    return rw_n_global_rules + c->n_layer * c->arch->n_rules;
+}
+
+/* One piece of memory for all, so that it can be of huge pages: fewer walks through page tables. */
+static rwkv_status make_room(struct rwkv_model *m, rwkv_error *err) {
+    enum { HUGE_PAGE = 2 << 20 };
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < n_weights(m->ckpt); i++)
+        bytes += packed_bytes(m->ckpt, weight_at(m->ckpt, i), m->main_type);
+    m->packing = rw_calloc(1, sizeof *m->packing);
+    if (!m->packing) return rw_nomem(err, sizeof *m->packing);
+    if (bytes == 0) return RWKV_OK;
+    size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : RW_LINE;
+    uint8_t *room = rw_arena_alloc(&m->arena, bytes + align, 1);
+    if (!room) return rw_nomem(err, bytes + align);
+    m->packing->room = room + (align - (uintptr_t)room % align) % align;
+    if (bytes >= HUGE_PAGE) rw_os_huge_pages(m->packing->room, bytes);
+    return RWKV_OK;
+}
+
 rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat *mat, rwkv_error *err) {
     rw_type type;
     rw_layout layout = layout_of(w, m->main_type, mat->cols, &type);
@@ -79,8 +116,7 @@ rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat 
                           "tensor %s: found it packed in layout %d; expected %d", w->tensor->name,
                           (int)w->tensor->layout, (int)layout);
     if (m->exact || layout == RW_ROWS) return RWKV_OK;
-    if (!m->packing) m->packing = rw_calloc(1, sizeof *m->packing);
-    if (!m->packing) return rw_nomem(err, sizeof *m->packing);
+    if (!m->packing) RW_TRY(make_room(m, err));
     mat->pack = rw_pack_of(type);
     mat->by_columns = layout == RW_COLUMNS;
     if (w->tensor->layout != RW_ROWS) { /* by whoever wrote the file */
@@ -88,8 +124,7 @@ rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat 
         return RWKV_OK;
     }
     size_t threads = rw_pool_threads(m->pool);
-    uint64_t bytes = 0;
-    rw_layout_bytes(layout, type, mat->rows, mat->cols, &bytes); /* the rows were checked to be whole blocks */
+    uint64_t bytes = packed_bytes(m->ckpt, w, m->main_type);
     if (type != mat->type && mat->cols > m->packing->widest) {
         struct rw_packing *room = m->packing;
         rw_free(room->values);
@@ -99,8 +134,8 @@ rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat 
         room->blocks = rw_calloc(threads * RW_BLOCK_ROWS * room->widest, 2); /* Q8_0 takes less than 2 bytes each */
         if (!room->values || !room->blocks) return rw_nomem(err, threads * RW_BLOCK_ROWS * 2 * room->widest);
     }
-    mat->packed = rw_arena_alloc(&m->arena, bytes, 1);
-    if (!mat->packed) return rw_nomem(err, bytes);
+    mat->packed = m->packing->room;
+    m->packing->room += bytes;
     return RWKV_OK;
 }
 
@@ -143,17 +178,11 @@ void rw_packing_end(struct rwkv_model *m) {
 uint64_t rw_packing_growth(const rw_checkpoint *c, uint32_t flags) {
     rw_type main = rw_checkpoint_main_type(c);
     uint64_t more = 0;
-    for (size_t i = 0; i < rw_n_global_rules + c->n_layer * c->arch->n_rules; i++) {
-        const rw_weight *w = i < rw_n_global_rules ? &c->globals[i] : &c->layers[i - rw_n_global_rules];
-        if (!w->tensor || w->tensor->layout != RW_ROWS) continue;
+    for (size_t i = 0; i < n_weights(c); i++) {
+        const rw_weight *w = weight_at(c, i);
         if (w->rule->kind != RW_MATRIX) continue; /* low-rank ones become smaller */
-        uint32_t cols = rw_rule_cols(c, w->rule);
-        rw_type type;
-        uint64_t packed = 0;
-        rw_layout layout = layout_of(w, main, cols, &type);
-        if (layout == RW_ROWS || !rw_layout_bytes(layout, type, w->n_elems / cols, cols, &packed)) continue;
+        uint64_t packed = packed_bytes(c, w, main);
         more += flags & RWKV_MODEL_NO_MMAP ? packed : packed > w->bytes ? packed - w->bytes : 0;
     }
     return more;
 }
-

@@ -240,8 +240,8 @@ void rw_products(const struct rwkv_model *m, const rw_product *list, size_t n, s
     for (size_t i = 0; i < n && n_rows <= RW_FEW; i++) { /* at most one of them is by columns */
         const rw_mat *w = list[i].w;
         if (!w->packed || !w->by_columns) continue;
-        rw_choose_columns(w->pack, j.acts[i], n_rows, w->cols, m->dense, m->chosen);
         count_zeros(&j, i);
+        rw_choose_columns(w->pack, j.acts[i], n_rows, w->cols, m->dense, m->chosen);
     }
     if (work < 32768) run_units(&j, 0, j.first[n], 0); /* not worth waking others */
     else rw_pool_run(m->pool, j.first[n], 1, run_units, &j);
