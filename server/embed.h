@@ -8,7 +8,7 @@
 
 #include "base/base.h"
 
-typedef enum embed_pooling {
+typedef enum embed_pooling { /* the last is the default, and the best by far on bare text */
     EMBED_LAST,  /* shift vector of the last layer: the last token in its context. n_embd */
     EMBED_MEAN,  /* shift vectors of the upper half of the layers, each of length 1, mean. n_embd */
     EMBED_STATE, /* WKV state of the upper half, mean over its keys, each of length 1, mean. n_att */
