@@ -21,6 +21,14 @@ static rw_type packed_type(const rw_weight *w, rw_type main, uint32_t cols) {
     return RW_TYPE_COUNT;
 }
 
+/* Halves become bfloat16 where the processor multiplies those fast; a copy beside the file's own rows
+ * only if these can be given back. */
+static bool as_bfloats(const struct rwkv_model *m, const rw_weight *w) {
+    rw_type type = w->tensor->type;
+    return m->k->matmul_bf16_strips && w->rule->kind == RW_MATRIX && !(w->rule->flags & RW_LOOKUP) &&
+           (type == RW_F16 || type == RW_BF16) && w->tensor->file && w->tensor->file->mapped;
+}
+
 struct rw_packing {
     float *values;    /* [threads][widest]: rows on their way from floats to Q8_0 */
     uint8_t *blocks;  /* [threads][RW_STRIP_ROWS][bytes of the widest row as Q8_0] */
@@ -74,6 +82,17 @@ static void pack_blocks(void *ctx, size_t begin, size_t end, uint32_t thread) {
     }
 }
 
+static void pack_bfloats(void *ctx, size_t begin, size_t end, uint32_t thread) {
+    (void)thread;
+    const pack_job *j = ctx;
+    const rw_mat *w = j->mat;
+    for (size_t s = begin; s < end; s++) {
+        size_t row = s * RW_STRIP_ROWS, n = w->rows - row < RW_STRIP_ROWS ? w->rows - row : RW_STRIP_ROWS;
+        rw_pack_bf16_strip(w->type, w->data + row * w->row_bytes, w->row_bytes, n, w->cols,
+                           j->out + s * rw_bf16_strip_bytes(w->cols));
+    }
+}
+
 static void pack_strips(void *ctx, size_t begin, size_t end, uint32_t thread) {
     pack_job *j = ctx;
     const rw_mat *w = j->mat;
@@ -100,12 +119,14 @@ static void pack_strips(void *ctx, size_t begin, size_t end, uint32_t thread) {
 
 rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat *mat, rwkv_error *err) {
     rw_type type = packed_type(w, m->main_type, mat->cols);
-    if (m->exact || type == RW_TYPE_COUNT) return RWKV_OK;
+    bool bfloats = type == RW_TYPE_COUNT && as_bfloats(m, w);
+    if (m->exact || (type == RW_TYPE_COUNT && !bfloats)) return RWKV_OK;
     if (!m->packing) m->packing = rw_calloc(1, sizeof *m->packing);
     if (!m->packing) return rw_nomem(err, sizeof *m->packing);
     size_t threads = rw_pool_threads(m->pool);
-    uint64_t bytes = packed_bytes(w, type, mat->rows, mat->cols);
-    if (type != mat->type && mat->cols > m->packing->widest) {
+    uint64_t bytes = bfloats ? (mat->rows + RW_STRIP_ROWS - 1) / RW_STRIP_ROWS * rw_bf16_strip_bytes(mat->cols)
+                             : packed_bytes(w, type, mat->rows, mat->cols);
+    if (!bfloats && type != mat->type && mat->cols > m->packing->widest) {
         struct rw_packing *room = m->packing;
         rw_free(room->values);
         rw_free(room->blocks);
@@ -116,8 +137,8 @@ rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat 
     }
     mat->packed = rw_arena_alloc(&m->arena, bytes, 1);
     if (!mat->packed) return rw_nomem(err, bytes);
-    mat->pack = rw_pack_of(type);
-    mat->by_columns = columnwise(w, type, mat->cols);
+    mat->pack = bfloats ? RW_NOT_PACKED : rw_pack_of(type);
+    mat->by_columns = !bfloats && columnwise(w, type, mat->cols);
     return RWKV_OK;
 }
 
@@ -126,7 +147,8 @@ static void pack_matrix(struct rwkv_model *m, const rw_weight *w, rw_mat *mat) {
     pack_job job = {.room = m->packing, .mat = mat, .type = packed_type(w, m->main_type, mat->cols)};
     job.out = (uint8_t *)(uintptr_t)mat->packed; /* nobody reads it yet */
     size_t unit = mat->by_columns ? RW_BLOCK_ROWS : RW_STRIP_ROWS, n = (mat->rows + unit - 1) / unit;
-    rw_pool_run(m->pool, n, 1, mat->by_columns ? pack_blocks : pack_strips, &job);
+    rw_pool_fn pack = mat->pack == RW_NOT_PACKED ? pack_bfloats : mat->by_columns ? pack_blocks : pack_strips;
+    rw_pool_run(m->pool, n, 1, pack, &job);
     if (atomic_load(&job.odd)) mat->packed = NULL; /* exact products it is */
     else rw_file_release(w->tensor->file, w->data, w->bytes);
 }

@@ -10,7 +10,7 @@
 #include "model.h"
 #include <string.h>
 
-enum { MAX_PRODUCTS = 8, WIDE_TILES = 8, FEW_HALVES = 6 };
+enum { MAX_PRODUCTS = 8, WIDE_TILES = 8, FEW_HALVES = 6, CACHED = 256 * 1024 };
 
 typedef struct job {
     const struct rwkv_model *m;
@@ -53,7 +53,7 @@ static void quantize_inputs(job *j) {
     size_t values = 0;
     for (size_t i = 0; i < j->n; i++) {
         const rw_product *p = &j->list[i];
-        if (!p->w->packed) continue;
+        if (!p->w->packed || p->w->pack == RW_NOT_PACKED) continue;
         size_t k = 0;
         while (k < i && (!j->acts[k] || j->list[k].x != p->x || j->list[k].w->cols != p->w->cols)) k++;
         if (k < i) {
@@ -113,7 +113,6 @@ static void wide_rows(const job *j, size_t i, size_t row, size_t n_rows, float *
 
 /* As many strips as the second-level cache keeps, with all rows of activations, a panel at a time. */
 static void strip_rows(const job *j, size_t i, size_t begin, size_t end) {
-    enum { CACHED = 256 * 1024 };
     const rw_product *p = &j->list[i];
     const rw_mat *w = p->w;
     size_t tiles = rw_pack_tiles(w->cols), strip_bytes = rw_pack_strip_bytes(w->pack, w->cols);
@@ -143,6 +142,16 @@ static void packed_rows(const job *j, size_t i, size_t begin, size_t end, uint32
             wide_rows(j, i, r, end - r < RW_BLOCK_ROWS ? end - r : RW_BLOCK_ROWS,
                       j->m->panel + thread * j->m->panel_len);
     }
+}
+
+/* As many strips of bfloat16 as the second-level cache keeps. */
+static void bfloat_rows(const job *j, const rw_product *p, size_t begin, size_t end) {
+    const rw_mat *w = p->w;
+    size_t strip_bytes = rw_bf16_strip_bytes(w->cols), step = (CACHED / strip_bytes + 1) * RW_STRIP_ROWS;
+    for (size_t r = begin; r < end; r += step)
+        j->m->k->matmul_bf16_strips(w->packed + r / RW_STRIP_ROWS * strip_bytes, w->cols,
+                                    end - r < step ? end - r : step, p->x, x_stride(p), j->n_rows, w->scale,
+                                    p->y + r, y_stride(p));
 }
 
 /* ---- exact */
@@ -196,7 +205,8 @@ static void follow(const job *j, const rw_product *p, size_t begin, size_t end) 
 static void product_rows(const job *j, size_t i, size_t begin, size_t end, uint32_t thread) {
     const rw_product *p = &j->list[i];
     bool halves = (p->w->type == RW_F16 || p->w->type == RW_BF16) && j->n_rows <= FEW_HALVES;
-    if (p->w->packed) packed_rows(j, i, begin, end, thread);
+    if (p->w->packed && p->w->pack == RW_NOT_PACKED) bfloat_rows(j, p, begin, end);
+    else if (p->w->packed) packed_rows(j, i, begin, end, thread);
     else if (halves) half_rows(j, p, begin, end);
     else decoded_rows(j, p, begin, end, thread);
     follow(j, p, begin, end);
