@@ -13,7 +13,7 @@
 #include <stdatomic.h>
 
 #define RW_MAX_ROWS 128u
-#define RW_LOGIT_ROWS 8u
+#define RW_LOGIT_ROWS 32u
 
 /* A matrix as stored; y = scale * W x. If it is also packed its products are made with eight-bit
  * activations. */
