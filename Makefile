@@ -1,6 +1,7 @@
 # The thin front of the CMake build (CMakePresets.json has more of it).
 #   make               build in build/
-#   make demo          install what is missing, build, fetch vocabularies; MODEL=path chats with that file
+#   make demo          install what is missing, build, chat with the bundled demo model; MODEL=path: with
+#                      that file, after fetching the common vocabularies
 #   make check         install what is missing, build, run all tests
 #   make install       PREFIX=/usr/local
 #   make fuzz          every fuzz target, SECONDS=60 each, under ASan and UBSan; make clean
@@ -20,7 +21,7 @@ deps:
 	@scripts/deps.sh
 
 demo:
-	@scripts/deps.sh --vocab
+	@scripts/deps.sh $(if $(MODEL),--vocab)
 	@$(MAKE) --no-print-directory all
 	@scripts/demo.sh $(BUILD)/rwkv $(MODEL)
 

@@ -20,8 +20,8 @@ typedef struct list {
 
 static const char *shape, *type, *vocab, *isa, *keep, *format, *plot;
 static const char *prompt_text, *gen_text, *batch_text, *depth_text, *threads_text;
-static uint32_t repeats;
-static bool no_mmap, force;
+static uint32_t repeats, zeros;
+static bool no_mmap, force, dense;
 static list prompts, gens, batches, depths, threads;
 
 static const option_spec *options(void) {
@@ -46,6 +46,7 @@ static const option_spec *options(void) {
          "把文件读入内存，而不是映射", 0, 0},
         {"force", 0, OPT_FLAG, &force, NULL, "load even if memory seems too small",
          "即使内存看似不足也加载", 0, 0},
+        {"dense", 0, OPT_FLAG, &dense, NULL, "multiply zero activations too", "零激活也参与计算", 0, 0},
         {"format", 0, OPT_STRING, &format, "HOW", "md, csv or json; default md",
          "md、csv 或 json；默认 md", 0, 0},
         {"plot", 0, OPT_STRING, &plot, "FILE.svg", "also draw the results", "同时画图", 0, 0},
@@ -55,6 +56,9 @@ static const option_spec *options(void) {
          "代替 MODEL：v4-169M …… v7-7.2B；未知名称会列出全部", 0, 0},
         {"type", 0, OPT_STRING, &type, "TYPE", "of its matrices, as for convert; default Q4_0",
          "矩阵类型，同 convert；默认 Q4_0", 0, 0},
+        {"zeros", 0, OPT_UINT, &zeros, "PERCENT",
+         "about so many of the FFN's activations are zero; default 50", "FFN 激活中零的比例；默认 50",
+         1, 99},
         {"keep", 0, OPT_STRING, &keep, "FILE", "write it there (.bin: for rwkv.cpp) and keep it",
          "写到此文件（.bin 为 rwkv.cpp 格式）并保留", 0, 0},
         {"vocab", 0, OPT_STRING, &vocab, "FILE", "vocabulary to embed, for other engines",
@@ -94,6 +98,7 @@ typedef struct bench {
     size_t n_sessions;
     rwkv_session *kept[MAX_LIST]; /* where the text passed depths.v[i] */
     double weights_per_token;     /* bytes: all but the embedding's other rows */
+    double value_bytes;           /* of them, those that zero activations need not */
     double operations_per_token;
     bench_row *rows; /* of all models so far */
     size_t n_rows;
@@ -117,17 +122,27 @@ static uint64_t peak_rss(void) {
     return bytes > BENCH_BUFFER ? bytes - BENCH_BUFFER : bytes;
 }
 
-/* Tables with a row per vocabulary entry that are not the head are looked up, not multiplied. */
+/* Tables with a row per vocabulary entry that are not the head are looked up, not multiplied. The
+ * low-rank matrices of quantized models, floats in the file, are held as Q8_0. */
 static void count_work(bench *b) {
+    enum { Q8_BYTES = 34, Q8_ELEMENTS = 32 };
     rwkv_tensor_info t;
-    double bytes = (double)b->info.weight_bytes, params = (double)b->info.n_params;
+    double bytes = (double)b->info.weight_bytes, params = (double)b->info.n_params, value = 0;
+    bool quantized = strchr(b->info.type, 'Q') != NULL;
     for (size_t i = 0; rwkv_model_tensor(b->model, i, &t); i++) {
-        bool table = strstr(t.name, "emb") && t.n_dims == 2 && t.dims[0] == b->info.n_vocab;
-        if (!table) continue;
-        bytes -= (double)t.bytes * (1 - 1.0 / (double)t.dims[0]);
-        params -= (double)t.dims[0] * (double)t.dims[1];
+        if (t.n_dims != 2) continue;
+        double n = (double)t.dims[0] * (double)t.dims[1];
+        if (strstr(t.name, "emb") && t.dims[0] == b->info.n_vocab) {
+            bytes -= (double)t.bytes * (1 - 1.0 / (double)t.dims[0]);
+            params -= n;
+        } else if (quantized && !strchr(t.type, 'Q') && t.dims[0] != b->info.n_vocab) {
+            bytes -= (double)t.bytes - n * Q8_BYTES / Q8_ELEMENTS;
+        }
+        if (strstr(t.name, "ffn.value") || strstr(t.name, "channel_mix_value"))
+            value += (double)t.bytes;
     }
     b->weights_per_token = bytes;
+    b->value_bytes = dense ? 0 : value;
     b->operations_per_token = 2 * params;
 }
 
@@ -166,18 +181,23 @@ static const rwkv_session *kept_at(const bench *b, uint64_t depth) {
 }
 
 /* Tokens per second of one run. */
-static rwkv_status measure(bench *b, const bench_row *r, double *rate, rwkv_error *err) {
+static rwkv_status measure(bench *b, bench_row *r, double *rate, rwkv_error *err) {
+    rwkv_info from, to;
     rwkv_status st = RWKV_OK;
     if (r->n_depth) st = rwkv_session_copy(b->sessions[0], kept_at(b, r->n_depth), err);
     for (size_t k = 0; k < r->n_sessions && st == RWKV_OK && !r->n_depth; k++) {
         rwkv_session_reset(b->sessions[k]);
         if (r->n_gen) st = feed(b, b->sessions[k], 1, err);
     }
+    rwkv_model_info(b->model, &from);
     double begin = cli_seconds();
     if (st == RWKV_OK && r->n_prompt) st = feed(b, b->sessions[0], r->n_prompt, err);
     if (st == RWKV_OK && r->n_gen) st = step(b, r->n_sessions, r->n_gen, err);
     double tokens = (double)(r->n_prompt + r->n_gen * r->n_sessions);
     *rate = tokens / (cli_seconds() - begin);
+    rwkv_model_info(b->model, &to);
+    if (r->n_gen) r->ffn_inputs += to.ffn_inputs - from.ffn_inputs;
+    if (r->n_gen) r->ffn_zero_inputs += to.ffn_zeros - from.ffn_zeros;
     return st;
 }
 
@@ -215,7 +235,9 @@ static void summarise(const bench *b, bench_row *r) {
         if (most > 0) r->limit_fraction = b->operations_per_token * r->median_ts / most / 1e9;
         return;
     }
-    r->bytes_per_token = b->weights_per_token / (double)r->n_sessions +
+    if (r->ffn_inputs) r->ffn_zeros = (double)r->ffn_zero_inputs / (double)r->ffn_inputs;
+    double weights = b->weights_per_token - r->ffn_zeros * b->value_bytes;
+    r->bytes_per_token = weights / (double)r->n_sessions +
                          2 * (double)b->info.state_bytes; /* read and written */
     if (r->limit.read_gbs > 0)
         r->limit_fraction = r->bytes_per_token * r->median_ts / r->limit.read_gbs / 1e9;
@@ -322,7 +344,8 @@ static int run_tests(bench *b, bench_row *common, double opened) {
 }
 
 static int run_model(bench *b, const char *path, uint32_t n_threads) {
-    model_args args = {.isa = isa, .threads = n_threads, .no_mmap = no_mmap, .force = force};
+    model_args args = {.isa = isa, .threads = n_threads, .no_mmap = no_mmap, .force = force,
+                       .dense = dense};
     double begin = cli_seconds();
     int code = cli_open_model(&b->model, path, &args);
     if (code) return code;
@@ -376,7 +399,7 @@ static int run_shape(void) {
         return cli_fail(EXIT_SYSTEM, T("%s: cannot make a folder", "%s：无法创建文件夹"), folder);
     snprintf(scratch, sizeof scratch, "%s/%s.pth", folder, shape);
     snprintf(file, sizeof file, "%s/%s.gguf", folder, shape);
-    int code = bench_synthesize(shape, type, vocab, threads.n ? (uint32_t)threads.v[0] : 0, scratch,
+    int code = bench_synthesize(shape, type, zeros ? zeros : 50, vocab, threads.n ? (uint32_t)threads.v[0] : 0, scratch,
                                 keep ? keep : file);
     unlink(scratch);
     if (keep) path = (char *)(uintptr_t)keep;
@@ -400,10 +423,11 @@ static int run(int argc, char **argv) {
     type = "Q4_0";
     format = "md";
     repeats = 5;
-    no_mmap = force = false;
+    zeros = 0;
+    no_mmap = force = dense = false;
     int code = cli_parse("bench", options(), argc, argv, &n, &helped);
     if (code || helped) return code;
-    if ((n == 0) == !shape || (keep && !shape))
+    if ((n == 0) == !shape || ((keep || zeros) && !shape))
         return cli_fail(EXIT_USAGE,
                         T("bench: expected MODEL..., or --shape NAME; see rwkv help bench",
                           "bench：需要 MODEL……，或 --shape 名称；参见 rwkv help bench"));

@@ -20,10 +20,10 @@ double bench_read_bandwidth(uint32_t n_threads);
 void bench_peaks(uint32_t n_threads, limits *out); /* all but the bandwidth */
 
 /* ---- bench_shapes.c */
-/* Writes a model of random weights with the sizes of a real one. Prints errors. vocab may be NULL.
- */
-int bench_synthesize(const char *shape, const char *type, const char *vocab, uint32_t n_threads,
-                     const char *scratch, const char *out);
+/* Writes a model of random weights with the sizes of a real one, of whose FFN activations about
+ * `zeros` percent are zero. Prints errors. vocab may be NULL. */
+int bench_synthesize(const char *shape, const char *type, uint32_t zeros, const char *vocab,
+                     uint32_t n_threads, const char *scratch, const char *out);
 
 /* ---- bench_report.c */
 typedef struct bench_row {                                    /* one test of one model */
@@ -37,6 +37,8 @@ typedef struct bench_row {                                    /* one test of one
     uint64_t peak_rss;            /* of the process so far, without bench_read_bandwidth's buffer */
     double bytes_per_token;       /* weights needed and state; 0 for prompts */
     limits limit;
+    uint64_t ffn_inputs, ffn_zero_inputs; /* of all samples; see rwkv_info */
+    double ffn_zeros;                     /* their quotient; 0: not counted */
     double limit_fraction; /* of the bandwidth, or of the arithmetic for prompts; 0: not known */
 } bench_row;
 

@@ -42,6 +42,7 @@ static const struct column {
     COLUMN("f32_gflops", REAL, limit.f32_gflops),
     COLUMN("bf16_gflops", REAL, limit.bf16_gflops),
     COLUMN("int8_gops", REAL, limit.int8_gops),
+    COLUMN("ffn_zeros", REAL, ffn_zeros),
     COLUMN("limit_fraction", REAL, limit_fraction),
 };
 enum { N_COLUMNS = sizeof columns / sizeof *columns };
@@ -59,12 +60,13 @@ static const char *test_name(const bench_row *r, char out[96]) {
 /* ------------------------------------------------------------------ Markdown */
 
 static void print_md(const bench_row *r) {
-    char test[96], size[32], rss[32], of[16] = "";
+    char test[96], size[32], rss[32], of[16] = "", zeros[16] = "";
     if (r->limit_fraction > 0) snprintf(of, sizeof of, "%.0f %%", 100 * r->limit_fraction);
-    printf("| %s v%s %s | %s | %.2f B | %s | %llu | %s | %.2f | %.2f-%.2f | %s | %s |\n", r->name,
+    if (r->ffn_zeros > 0) snprintf(zeros, sizeof zeros, "%.0f %%", 100 * r->ffn_zeros);
+    printf("| %s v%s %s | %s | %.2f B | %s | %llu | %s | %.2f | %.2f-%.2f | %s | %s | %s |\n", r->name,
            r->version, r->type, cli_human_bytes(r->file_bytes, size), 1e-9 * (double)r->n_params,
            r->isa, (unsigned long long)r->n_threads, test_name(r, test), r->median_ts, r->min_ts,
-           r->max_ts, of, cli_human_bytes(r->peak_rss, rss));
+           r->max_ts, of, zeros, cli_human_bytes(r->peak_rss, rss));
 }
 
 static void print_limits(const bench_row *r) {
@@ -132,7 +134,7 @@ void bench_print_begin(const char *format) {
         printf("%s%s", columns[i].name, i + 1 < N_COLUMNS ? "," : "\n");
     if (strcmp(format, "md") == 0)
         printf("| model | size | params | backend | threads | test | t/s | min-max | of limit | "
-               "peak RSS |\n|---|--:|--:|---|--:|---|--:|--:|--:|--:|\n");
+               "zeros | peak RSS |\n|---|--:|--:|---|--:|---|--:|--:|--:|--:|--:|\n");
 }
 
 void bench_print_row(const char *format, const bench_row *r, bool first) {

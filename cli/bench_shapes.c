@@ -4,8 +4,9 @@
  *
  * The .pth (the legacy container: pickles, then raw data) holds one block of random numbers that
  * all matrices are views of, so it is no larger than the embedding, whatever the model; the
- * conversion gives each its own bytes. Activations stay finite; the text is noise, and about half
- * of the FFN's activations are zero, in trained models far more.
+ * conversion gives each its own bytes. Activations stay finite and the text is noise. Rows of
+ * ffn.key have a mean, times the bias of the norm before them: so the wanted share of the FFN's
+ * activations is negative, hence zero after relu.
  */
 #include "bench.h"
 
@@ -61,9 +62,10 @@ static const group globals[] = {
 };
 static const group every_layer[] = {
     {"D", '1', "ln1.weight ln2.weight"},
-    {"D", '0', "ln1.bias ln2.bias"},
+    {"D", '0', "ln1.bias"},
+    {"D", 'b', "ln2.bias"},
     {"DD", 'm', "att.key.weight att.value.weight att.receptance.weight att.output.weight"},
-    {"FD", 'm', "ffn.key.weight"},
+    {"FD", 'k', "ffn.key.weight"},
     {"DF", 'm', "ffn.value.weight"},
     {0},
 };
@@ -121,14 +123,17 @@ static const group v7_later[] = {
 };
 static const group *const of_version[] = {v4_layer, v5_layer, v6_layer, v7_layer};
 
-/* The storages. Normal numbers; 'm' has the deviation that keeps a product's size. */
-static const struct fill {
+/* The storages: normal numbers. Those of matrices depend on the shape (set_matrices). */
+typedef struct fill {
     char name;
     const char *class;
     float mean, deviation;
-} fills[] = {
-    {'m', "BFloat16Storage", 0, 0},  {'1', "FloatStorage", 1, 0},    {'0', "FloatStorage", 0, 0},
-    {'x', "FloatStorage", .5f, .1f}, {'d', "FloatStorage", -1, .5f},
+} fill;
+#define FFN_BIAS .5f
+static const fill fills[] = {
+    {'m', "BFloat16Storage", 0, 0},  {'k', "BFloat16Storage", 0, 0}, {'1', "FloatStorage", 1, 0},
+    {'0', "FloatStorage", 0, 0},     {'x', "FloatStorage", .5f, .1f}, {'d', "FloatStorage", -1, .5f},
+    {'b', "FloatStorage", FFN_BIAS, 0},
 };
 enum { N_FILLS = sizeof fills / sizeof *fills, SLACK = 65536 };
 
@@ -136,7 +141,7 @@ typedef struct maker {
     FILE *f;
     uint64_t dim[128]; /* by the letter in group.dims */
     uint64_t random;
-    float gain; /* deviation of matrices */
+    fill fills[N_FILLS];
 } maker;
 
 static uint64_t next_random(maker *k) {
@@ -169,10 +174,37 @@ static void set_dimensions(maker *k, const shape *s) {
     d['g'] = s->g;
 }
 
+static bool is_matrix(const fill *f) {
+    return f->class[0] == 'B';
+}
+
+/* The x that this share of standard normal numbers is below. */
+static double quantile(double share) {
+    double low = -8, high = 8;
+    while (high - low > 1e-6) {
+        double x = (low + high) / 2;
+        *(erfc(-x / sqrt(2)) / 2 < share ? &low : &high) = x;
+    }
+    return low;
+}
+
+/* Deviation: a product keeps its input's size. A key's input is a mix of two normed tokens (mean
+ * square about .52) around the bias. */
+static void set_matrices(maker *k, uint32_t zeros) {
+    double D = (double)k->dim['D'], gain = 0.6 / sqrt(D);
+    double deviation = 0.6 * sqrt(.52 + FFN_BIAS * FFN_BIAS);
+    double key = -quantile(zeros / 100.0) * deviation / (FFN_BIAS * D);
+    memcpy(k->fills, fills, sizeof fills);
+    for (size_t i = 0; i < N_FILLS; i++) {
+        if (is_matrix(&fills[i])) k->fills[i].deviation = (float)gain;
+        if (fills[i].name == 'k') k->fills[i].mean = (float)key;
+    }
+}
+
 /* Elements; of matrices: the largest, and room to begin elsewhere. */
-static uint64_t storage_len(const maker *k, size_t fill) {
+static uint64_t storage_len(const maker *k, size_t i) {
     const uint64_t *d = k->dim;
-    return fill ? d['D'] : (d['V'] > d['F'] ? d['V'] : d['F']) * d['D'] + SLACK;
+    return is_matrix(&fills[i]) ? (d['V'] > d['F'] ? d['V'] : d['F']) * d['D'] + SLACK : d['D'];
 }
 
 /* ------------------------------------------------------------------ pickles */
@@ -196,7 +228,7 @@ static void put_weight(maker *k, const group *g, const char *name, size_t len) {
     size_t i = 0;
     while (fills[i].name != g->fill) i++;
     for (const char *d = g->dims; *d; d++) size *= k->dim[(int)*d];
-    if (i == 0) first = next_random(k) % (storage_len(k, i) - size + 1);
+    if (is_matrix(&fills[i])) first = next_random(k) % (storage_len(k, i) - size + 1);
     put_string(k->f, name, len);
     fputs("ctorch._utils\n_rebuild_tensor_v2\n((", k->f);
     put_string(k->f, "storage", 7);
@@ -229,16 +261,17 @@ static void put_groups(maker *k, const group *g, int layer) {
 }
 
 static void put_storage(maker *k, size_t i) {
+    const fill *f = &k->fills[i];
     put(k->f, storage_len(k, i), 8);
     for (uint64_t left = storage_len(k, i); left > 0; left--) {
         union {
             float f;
             uint32_t u;
-        } x = {.f = i ? fills[i].mean + fills[i].deviation * normal(k) : k->gain * normal(k)};
-        if (i)
-            put(k->f, x.u, 4);
-        else
+        } x = {.f = f->mean + f->deviation * normal(k)};
+        if (is_matrix(f))
             put(k->f, x.u >> 16, 2);
+        else
+            put(k->f, x.u, 4);
     }
 }
 
@@ -282,14 +315,15 @@ static bool on_progress(void *user, uint64_t done, uint64_t total) {
     return !cli_interrupted();
 }
 
-int bench_synthesize(const char *name, const char *type, const char *vocab, uint32_t n_threads,
-                     const char *scratch, const char *out) {
+int bench_synthesize(const char *name, const char *type, uint32_t zeros, const char *vocab,
+                     uint32_t n_threads, const char *scratch, const char *out) {
     rwkv_error err = {0};
     const shape *s = find_shape(name);
     size_t len = strlen(out);
     if (!s) return EXIT_USAGE;
-    maker k = {.random = UINT64_C(0x9E3779B97F4A7C15), .gain = 0.6f / sqrtf((float)s->D)};
+    maker k = {.random = UINT64_C(0x9E3779B97F4A7C15)};
     set_dimensions(&k, s);
+    set_matrices(&k, zeros);
     k.f = fopen(scratch, "wb");
     if (k.f) put_model(&k, s);
     bool failed = !k.f || ferror(k.f);

@@ -275,10 +275,11 @@ static int run(int argc, char **argv) {
     bool helped;
     int code = cli_parse("chat", options(), argc, argv, &n, &helped);
     if (code || helped) return code;
-    if (n != 1)
-        return cli_fail(EXIT_USAGE, T("chat: expected one MODEL", "chat：需要一个模型文件"));
+    if (n > 1)
+        return cli_fail(EXIT_USAGE, T("chat: expected one MODEL", "chat：只需一个模型文件"));
     cli_catch_interrupt();
-    if ((code = cli_open_model(&c.model, argv[1], &model_opts))) return code;
+    code = cli_open_model_or_demo(&c.model, n ? argv[1] : NULL, &model_opts);
+    if (code) return code;
     rwkv_model_info(c.model, &c.info);
     c.max_tokens = max_tokens == UINT64_MAX ? 2048 : max_tokens;
     c.free_tokens = max_tokens == UINT64_MAX ? 250 : max_tokens;
@@ -287,7 +288,8 @@ static int run(int argc, char **argv) {
     if (!(c.tokenizer = rwkv_model_tokenizer(c.model, &err))) code = cli_error(&err);
     const rwkv_sampling raw = sampling.how;
     if (code == EXIT_OK)
-        code = cli_sampling_resolve(&sampling, "chat", c.tokenizer, c.info.n_vocab);
+        code = cli_sampling_resolve(&sampling, *c.info.sampling ? c.info.sampling : "chat",
+                                    c.tokenizer, c.info.n_vocab);
     c.sampling = sampling.how;
     if (code == EXIT_OK) code = set_up(&c, &raw);
     if (code == EXIT_OK) code = loop(&c);
@@ -306,9 +308,9 @@ static int run(int argc, char **argv) {
 
 const command cmd_chat = {
     "chat",
-    "MODEL [OPTIONS]",
-    "talk with a model",
-    "与模型对话",
+    "[MODEL] [OPTIONS]",
+    "talk with a model; without MODEL, with the small demo that ships with rwkv",
+    "与模型对话；不给出 MODEL 时使用自带的小型演示模型",
     run,
     options,
     "A line is a message; \"\"\" begins and ends one of several lines, and so does a backslash at "

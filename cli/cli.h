@@ -87,7 +87,7 @@ void cli_nearest(nearest *n, const char *wanted, const char *candidate);
 typedef struct model_args {
     const char *vocab, *chat, *isa;
     uint32_t threads;
-    bool no_mmap, force, check, exact;
+    bool no_mmap, force, check, exact, dense;
     float group_norm_eps;
 } model_args;
 typedef struct sampling_args {
@@ -107,6 +107,12 @@ int cli_sampling_resolve(sampling_args *a, const char *preset, const rwkv_tokeni
 /* Opens with the memory check, warnings to stderr. Prints the error and returns an exit code != 0.
  */
 int cli_open_model(rwkv_model **out, const char *path, const model_args *a);
+/* The model that ships with the program: in the sources it was built from, else installed. NULL if it
+ * is in neither place. */
+const char *cli_demo_model(void);
+/* The same for commands that need no MODEL: without a path the demo, and two lines on stderr that say
+ * so and where real models are. */
+int cli_open_model_or_demo(rwkv_model **out, const char *path, const model_args *a);
 
 /* ---- output */
 int cli_error(const rwkv_error *err); /* "rwkv: message" to stderr; its exit code */
@@ -182,6 +188,6 @@ extern const command *const cli_commands[]; /* ends with NULL */
 const command *cli_find_command(const char *name);
 int cli_unknown_command(const char *name); /* prints, with the nearest name */
 void cli_print_help(FILE *to, const command *c);
-extern const command cmd_run, cmd_chat, cmd_info, cmd_convert, cmd_quantize, cmd_tokenize,
-    cmd_logits, cmd_perplexity, cmd_bench, cmd_help;
+extern const command cmd_run, cmd_chat, cmd_serve, cmd_loadtest, cmd_ingest, cmd_info, cmd_convert,
+    cmd_quantize, cmd_pack, cmd_tokenize, cmd_logits, cmd_perplexity, cmd_bench, cmd_help;
 #endif

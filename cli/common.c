@@ -409,7 +409,8 @@ int cli_open_model(rwkv_model **out, const char *path, const model_args *a) {
     rwkv_model_options o = {
         .n_threads = a->threads,
         .flags = (a->no_mmap ? RWKV_MODEL_NO_MMAP : 0u) | (a->check ? RWKV_MODEL_CHECK : 0u) |
-                 (a->force ? RWKV_MODEL_IGNORE_MEMORY : 0u) | (a->exact ? RWKV_MODEL_EXACT : 0u),
+                 (a->force ? RWKV_MODEL_IGNORE_MEMORY : 0u) | (a->exact ? RWKV_MODEL_EXACT : 0u) |
+                 (a->dense ? RWKV_MODEL_DENSE : 0u),
         .isa = a->isa,
         .vocab = a->vocab,
         .chat = a->chat,
@@ -421,6 +422,36 @@ int cli_open_model(rwkv_model **out, const char *path, const model_args *a) {
     sigaction(SIGBUS, &bus, NULL);
     if (rwkv_model_open(out, path, &o, &err) == RWKV_OK) return EXIT_OK;
     return cli_input_error(&err, err.file[0] ? err.file : path); /* perhaps the vocabulary */
+}
+
+const char *cli_demo_model(void) {
+    static const char *const places[] = {RWKV_DEMO_DIR "/rwkv-demo-Q8_0.gguf",
+                                         RWKV_DATA_DIR "/rwkv-demo-Q8_0.gguf"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        if (access(places[i], R_OK) == 0) return places[i];
+    }
+    return NULL;
+}
+
+int cli_open_model_or_demo(rwkv_model **out, const char *path, const model_args *a) {
+    rwkv_info info;
+    if (path) return cli_open_model(out, path, a);
+    if (!(path = cli_demo_model())) {
+        return cli_fail(EXIT_USAGE, T("no MODEL given, and the demo model is not installed",
+                                      "未给出模型文件，也没有安装演示模型"));
+    }
+    int code = cli_open_model(out, path, a);
+    if (code) return code;
+    rwkv_model_info(*out, &info);
+    fprintf(stderr,
+            T("This is the demo model: %.1f M parameters, trained for rwkv.c on countries, words, sums "
+              "and poems.\nReal models: the .pth files of BlinkDL/rwkv7-g1 on Hugging Face or "
+              "ModelScope; then: rwkv chat FILE\n",
+              "这是演示模型：%.1f M 参数，为 rwkv.c 训练，只懂国家、单词、算术和诗歌。\n"
+              "真正的模型：Hugging Face 或 ModelScope 上 BlinkDL/rwkv7-g1 的 .pth 文件；然后：rwkv "
+              "chat 文件\n"),
+            (double)info.n_params / 1e6);
+    return EXIT_OK;
 }
 
 rwkv_status cli_feed(rwkv_session *s, const int32_t *ids, size_t n, rwkv_error *err) {

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 typedef struct job {
-    const char *in, *out, *type, *format, *vocab, *chat;
+    const char *in, *out, *type, *format, *vocab, *chat, *sampling;
     uint32_t threads;
     bool verify, force;
     char named[4096]; /* out, when it was not given */
@@ -105,7 +105,8 @@ static rwkv_status compare(comparison *c, const int32_t *ids, size_t n, uint32_t
 
 static int verify(void) {
     comparison c = {0};
-    model_args args = {.vocab = j.vocab, .threads = j.threads, .force = j.force, .exact = true};
+    model_args args = {.vocab = j.vocab, .threads = j.threads, .force = j.force};
+    args.exact = !j.format || strcmp(j.format, "packed");
     const char *paths[2] = {j.in, j.out};
     rwkv_error err = {0};
     rwkv_info info = {0};
@@ -178,8 +179,8 @@ static bool ends_with(const char *s, const char *tail) {
     return n >= m && strcmp(s + n - m, tail) == 0;
 }
 
-/* model.pth becomes model.gguf, or model-Q8_0.gguf when a type was asked for. An existing file is
- * not replaced unless the user named it. */
+/* model.pth becomes model.gguf, or model-Q8_0.gguf when a type was asked for, or model-packed.gguf.
+ * An existing file is not replaced unless the user named it. */
 static int name_output(void) {
     struct stat st;
     size_t len = strlen(j.in);
@@ -190,8 +191,9 @@ static int name_output(void) {
     bool ending = i > 1 && j.in[i - 1] == '.' && j.in[i - 2] != '/';
     if (ending && !folder) stem = i - 1;
     bool ggmf = j.format && strcmp(j.format, "ggmf") == 0;
-    int n = snprintf(j.named, sizeof j.named, "%.*s%s%s%s", (int)stem, j.in, j.type ? "-" : "",
-                     j.type ? j.type : "", ggmf ? ".bin" : ".gguf");
+    bool packed = j.format && strcmp(j.format, "packed") == 0;
+    int n = snprintf(j.named, sizeof j.named, "%.*s%s%s%s%s", (int)stem, j.in, j.type ? "-" : "",
+                     j.type ? j.type : "", packed ? "-packed" : "", ggmf ? ".bin" : ".gguf");
     if (n < 0 || (size_t)n >= sizeof j.named)
         return cli_fail(EXIT_USAGE, T("%s: the name is too long", "%s：文件名过长"), j.in);
     for (i = stem; j.type && i < stem + 1 + strlen(j.type); i++)
@@ -215,6 +217,7 @@ static int convert(void) {
     }
     rwkv_convert_options o = {
         .format = j.format, .type = j.type, .vocab = j.vocab, .chat = j.chat,
+        .sampling = j.sampling,
         .n_threads = j.threads, .progress = on_progress, .log = on_log,
     };
     double begin = cli_seconds();
@@ -239,13 +242,16 @@ static const option_spec *convert_options(void) {
          "F32 F16 BF16 Q8_0 Q6_K Q5_K Q4_K Q5_1 Q5_0 Q4_1 Q4_0; default: as in IN (quantize: Q5_1)",
          "F32 F16 BF16 Q8_0 Q6_K Q5_K Q4_K Q5_1 Q5_0 Q4_1 Q4_0；默认与输入相同（quantize：Q5_1）", 0, 0},
         {"format", 0, OPT_STRING, &j.format, "FORMAT",
-         "gguf, or ggmf (rwkv.cpp); default: ggmf if OUT ends in .bin, else gguf",
-         "gguf 或 ggmf（rwkv.cpp）；默认：OUT 以 .bin 结尾为 ggmf，否则 gguf", 0, 0},
+         "gguf, ggmf (rwkv.cpp) or packed; default: ggmf if OUT ends in .bin, else gguf",
+         "gguf、ggmf（rwkv.cpp）或 packed；默认：OUT 以 .bin 结尾为 ggmf，否则 gguf", 0, 0},
         {"vocab", 0, OPT_STRING, &j.vocab, "FILE", "vocabulary to embed; default: the model's",
          "嵌入的词表；默认用模型自己的", 0, 0},
         {"template", 0, OPT_STRING, &j.chat, "NAME",
          "chat template to record: world g1 raven pile raw",
          "记录的对话模板：world g1 raven pile raw", 0, 0},
+        {"sampling", 0, OPT_STRING, &j.sampling, "PRESET",
+         "sampling preset to recommend (GGUF): greedy chat ...",
+         "记录推荐的采样预设（GGUF）：greedy chat……", 0, 0},
         {"threads", 't', OPT_UINT, &j.threads, "N", "threads; default: one per physical core",
          "线程数；默认每个物理核一个", 1, 1024},
         {"verify", 0, OPT_FLAG, &j.verify, NULL, "compare both files' logits on a built-in text",
@@ -258,19 +264,24 @@ static const option_spec *convert_options(void) {
     return specs;
 }
 
-static int run_convert(int argc, char **argv) {
+/* IN [OUT] */
+static int run_to(const char *name, const char *format, int argc, char **argv) {
     int n;
     bool helped;
-    j = (job){0};
-    int code = cli_parse("convert", convert_options(), argc, argv, &n, &helped);
+    j = (job){.format = format};
+    int code = cli_parse(name, convert_options(), argc, argv, &n, &helped);
     if (code || helped) return code;
     if (n < 1 || n > 2)
-        return cli_fail(EXIT_USAGE, T("convert: expected IN and perhaps OUT; see rwkv help convert",
-                                      "convert：需要 IN，可选 OUT；参见 rwkv help convert"));
+        return cli_fail(EXIT_USAGE, T("%s: expected IN and perhaps OUT; see rwkv help %s",
+                                      "%s：需要 IN，可选 OUT；参见 rwkv help %s"),
+                        name, name);
     j.in = argv[1];
     j.out = n > 1 ? argv[2] : NULL;
     return convert();
 }
+
+static int run_convert(int argc, char **argv) { return run_to("convert", NULL, argc, argv); }
+static int run_pack(int argc, char **argv) { return run_to("pack", "packed", argc, argv); }
 
 /* rwkv.cpp's order of arguments, and its default type. */
 static int run_quantize(int argc, char **argv) {
@@ -306,4 +317,14 @@ const command cmd_convert = {
 const command cmd_quantize = {
     "quantize", "IN OUT [TYPE] [OPTIONS]", "the same with rwkv.cpp's arguments; default type Q5_1",
     "同上，使用 rwkv.cpp 的参数顺序；默认类型 Q5_1", run_quantize, convert_options, more_en, more_zh,
+};
+
+const command cmd_pack = {
+    "pack", "IN [OUT] [OPTIONS]", "convert to this program's own arrangement: starts at once",
+    "转换为本程序自己的排列方式：即开即用", run_pack, convert_options,
+    "Quantized matrices are written as they are used, so that nothing is rearranged when the model\n"
+    "is loaded, and memory is the file itself. Other programs cannot read such a file; neither can\n"
+    "convert, nor versions of rwkv with another arrangement: keep the original. Results are the same.",
+    "量化矩阵按计算时的排列写入，加载时无需重排，内存即文件本身。其他程序、convert 以及排列方式不同的\n"
+    "rwkv 版本都无法读取：请保留原文件。结果完全相同。",
 };

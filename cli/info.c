@@ -107,8 +107,8 @@ static int print_json(const rwkv_model *m, const rwkv_info *i, const char *no_to
         {"path", i->path},         {"name", i->name},
         {"format", i->format},     {"version", i->version},
         {"type", i->type},         {"template", i->chat},
-        {"isa", i->isa},           {"fingerprint", fingerprint},
-        {"weights_hash", weights},
+        {"sampling", i->sampling}, {"isa", i->isa},
+        {"fingerprint", fingerprint}, {"weights_hash", weights},
     };
     const struct {
         const char *key;
@@ -234,6 +234,10 @@ static void print_text(const rwkv_model *m, const rwkv_info *i, const char *no_t
                T("with one session", "含一个会话"));
     label(T("template", "对话模板"));
     printf("%s\n", i->chat);
+    if (*i->sampling) {
+        label(T("sampling", "采样预设"));
+        printf("%s\n", i->sampling);
+    }
     label(T("tokenizer", "分词器"));
     puts(*i->tokenizer ? i->tokenizer : T("none found", "未找到"));
     if (no_tokenizer) {

@@ -6,8 +6,9 @@
 #include <string.h>
 
 const command *const cli_commands[] = {
-    &cmd_chat,   &cmd_run,        &cmd_info,  &cmd_convert, &cmd_quantize, &cmd_tokenize,
-    &cmd_logits, &cmd_perplexity, &cmd_bench, &cmd_help,    NULL,
+    &cmd_chat,     &cmd_run,    &cmd_serve,    &cmd_info,   &cmd_convert,
+    &cmd_quantize, &cmd_pack,   &cmd_tokenize, &cmd_logits, &cmd_perplexity,
+    &cmd_ingest,   &cmd_bench,  &cmd_loadtest, &cmd_help,   NULL,
 };
 
 const command *cli_find_command(const char *name) {

@@ -267,7 +267,8 @@ static int run_model(rwkv_model *model, const char *text, size_t len) {
     int code = EXIT_OK;
     rwkv_model_info(model, &info);
     if (!(g.tokenizer = rwkv_model_tokenizer(model, &err))) return cli_error(&err);
-    if ((code = cli_sampling_resolve(&sampling, "default", g.tokenizer, info.n_vocab))) return code;
+    const char *preset = *info.sampling ? info.sampling : "default";
+    if ((code = cli_sampling_resolve(&sampling, preset, g.tokenizer, info.n_vocab))) return code;
     if (render) {
         code = print_prompt(g.tokenizer, text, len);
     } else if (rwkv_session_new(&g.session, model, &err) != RWKV_OK ||

@@ -20,6 +20,27 @@ static void text_seed(const char *target, const char *name, const char *text) {
     write_seed(target, name, text, strlen(text));
 }
 
+/* Through files: the library writes such a model itself. */
+static void packed_seed(const test_model *like) {
+    char in[512], out[512];
+    size_t n;
+    test_shape shape = like->shape;
+    shape.D = 32, shape.H = 2, shape.N = 16, shape.F = 64, shape.n_layer = 1;
+    snprintf(in, sizeof in, "%s/model.pth", root);
+    snprintf(out, sizeof out, "%s/model.gguf", root);
+    test_model *m = test_model_new(&shape);
+    test_model_save(m, AS_PTH, RW_F16, in);
+    test_model_free(m);
+    rwkv_convert_options to_packed = {.format = "packed", .type = "Q8_0", .n_threads = 1};
+    if (rwkv_convert(in, out, &to_packed, NULL)) exit(1);
+    void *data = slurp(out, &n);
+    write_seed("gguf", "packed", data, n);
+    write_seed("model", "packed", data, n);
+    free(data);
+    remove(in);
+    remove(out);
+}
+
 static void model_seeds(const char *version) {
     static const char *const targets[TEST_FORMATS] = {
         "pth", "pth_legacy", "safetensors", "safetensors", "safetensors", "gguf", "gguf", "ggmf"};
@@ -39,6 +60,7 @@ static void model_seeds(const char *version) {
             rw_buf_free(&b);
         }
     }
+    if (version[0] == '7') packed_seed(m);
     rw_buf b = test_model_pickle(m, RW_F32);
     write_seed("pickle", version, b.data, b.len);
     rw_buf_free(&b);

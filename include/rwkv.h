@@ -150,10 +150,11 @@ RWKV_API void rwkv_model_free(rwkv_model *model); /* after its sessions */
 typedef struct rwkv_info {
     const char *path;         /* all strings live as long as the model */
     const char *name;         /* general.name, or the file's name without its ending */
-    const char *format;       /* "pth", "pth (legacy)", "safetensors", "gguf", "ggmf" */
+    const char *format;       /* "pth", "pth (legacy)", "safetensors", "gguf", "gguf (packed)", "ggmf" */
     const char *version;      /* "4", "5.0", "5.1", "5.2", "6", "7", "7a" */
     const char *type;         /* type of most matrix bytes: "Q4_0" */
     const char *chat;         /* name of the chat template */
+    const char *sampling;     /* preset that the file recommends; "" if none */
     const char *tokenizer;    /* "World", "20B", "bytes", or "" when none was found */
     const char *isa;          /* kernel set in use */
     uint32_t n_layer, n_embd, n_att, n_ffn, n_head, head_size, n_vocab, n_threads;
@@ -164,6 +165,8 @@ typedef struct rwkv_info {
     uint64_t copied_bytes;    /* private memory: vectors, turned matrices, workspace */
     uint64_t state_bytes;     /* of one state, float32 */
     uint64_t session_bytes;   /* memory of one session: state and logits */
+    uint64_t ffn_inputs;      /* so far, in passes of few tokens: activations of the channel mix */
+    uint64_t ffn_zeros;       /* and how many were zero, so that their weights need not be read */
     uint8_t fingerprint[32];  /* of the model, the same for all its formats and quantizations */
     uint8_t weights_hash[32]; /* of these weights as stored (sampled, not of every byte) */
 } rwkv_info;
@@ -193,8 +196,8 @@ RWKV_API rwkv_status rwkv_session_copy(rwkv_session *dst, const rwkv_session *sr
 /* Feeds n tokens (after the pending one, if any) and leaves the logits after the last. n may be 0
  * only to evaluate a pending token. Any n; allocates nothing; results do not depend on how a text
  * is cut into calls, on the number of threads, nor on other sessions. After RWKV_E_NUMERIC the
- * session (of a batch: each of them) must be reset or loaded; after any other error it is
- * unchanged. */
+ * session has no logits and must be reset or loaded; of a batch only those that have none, the
+ * others went on as they would have alone. After any other error nothing has changed. */
 RWKV_API rwkv_status rwkv_session_eval(rwkv_session *s, const int32_t *tokens, size_t n,
                                        rwkv_error *err);
 /* The same, and writes the logits after every token: logits is [n, n_vocab]. No token may pend. */
@@ -358,6 +361,11 @@ RWKV_API bool rwkv_stream_push(rwkv_stream *st, const char *bytes, size_t len, c
                                size_t *n);
 /* At the end: what was held back; an incomplete character becomes U+FFFD. */
 RWKV_API void rwkv_stream_finish(rwkv_stream *st, const char **text, size_t *n);
+/* How many of the bytes pushed, counted from the end, may be the beginning of a stop string; after
+ * one was found: those of it and behind it. The rest of the bytes is text. */
+RWKV_API size_t rwkv_stream_matched(const rwkv_stream *st);
+/* The stop string found, valid as long as st; NULL: none. */
+RWKV_API const char *rwkv_stream_stop(const rwkv_stream *st);
 
 /* ------------------------------------------------------------------ chat templates */
 
@@ -395,10 +403,13 @@ RWKV_API const char *const *rwkv_template_stops(const rwkv_template *t, size_t *
 /* ------------------------------------------------------------------ conversion */
 
 typedef struct rwkv_convert_options {
-    const char *format;   /* "gguf" (also NULL) or "ggmf" (rwkv.cpp .bin, version 101) */
+    const char *format;   /* "gguf" (also NULL), "ggmf" (rwkv.cpp .bin, version 101), or "packed": GGUF
+                             with matrices arranged as this version of the library uses them, which only
+                             it opens, at once and with the same results; not with RWKV_MODEL_EXACT */
     const char *type;     /* "F32" "F16" "BF16" "Q4_0" ... "Q6_K", any case; NULL keeps the types */
     const char *vocab;    /* vocabulary to embed; NULL: as for rwkv_model_open */
     const char *chat;     /* chat template to record; NULL: chosen from the file */
+    const char *sampling; /* preset to recommend (GGUF); NULL: that of the file, if any */
     uint32_t n_threads;
     bool (*progress)(void *user, uint64_t done, uint64_t total); /* input bytes; false cancels */
     void *progress_user;

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the build needs and this machine lacks, with apt-get (Debian, Ubuntu) or brew (macOS).
-# Silent and instant when nothing is missing. With --vocab also what scripts/vocab.sh downloads with.
+# Silent and instant when nothing is missing. With --vocab also what scripts/vocab.sh downloads with; with
+# --services the Redis, nginx and HAProxy that tests start for themselves (without them those are skipped).
 set -eu
 
 missing=
@@ -16,6 +17,10 @@ Darwin)
     need_library libutf8proc utf8proc
     need_library jansson jansson
     need_library libedit libedit
+    need_library libmicrohttpd libmicrohttpd
+    need_library libcurl curl
+    need_library sqlite3 sqlite
+    need_library hiredis hiredis
     need_library cmocka cmocka
     ;;
 *)
@@ -26,12 +31,22 @@ Darwin)
     need_library libutf8proc libutf8proc-dev
     need_library jansson libjansson-dev
     need_library libedit libedit-dev
+    need_library libmicrohttpd libmicrohttpd-dev
+    need_library libcurl libcurl4-openssl-dev
+    need_library sqlite3 libsqlite3-dev
+    need_library hiredis libhiredis-dev
     need_library cmocka libcmocka-dev
     [ -f /usr/include/stdio.h ] || missing="$missing libc6-dev"
     ;;
 esac
 if [ "${1:-}" = --vocab ] && ! python3 -c 'import pip' 2>/dev/null; then
     missing="$missing $(if [ "$(uname)" = Darwin ]; then echo python; else echo python3-pip; fi)"
+fi
+
+if [ "${1:-}" = --services ]; then
+    need_command redis-server "$(if [ "$(uname)" = Darwin ]; then echo redis; else echo redis-server; fi)"
+    PATH=$PATH:/usr/sbin need_command nginx "$(if [ "$(uname)" = Darwin ]; then echo nginx; else echo nginx-light; fi)"
+    PATH=$PATH:/usr/sbin need_command haproxy haproxy
 fi
 
 if [ -n "$missing" ]; then

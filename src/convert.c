@@ -1,7 +1,7 @@
 /* convert.c - any checkpoint to a new file: plan the tensors, then stream them.
  *
  * In: a checkpoint whose data is mapped. Out: GGUF (convert_gguf.c) or rwkv.cpp's format
- * (convert_ggmf.c) through the atomic writer. Matrices go row by row through float32 to the new
+ * (convert_ggmf.c), packed or not, through the atomic writer. Matrices go row by row through float32 to the new
  * type, rows in parallel; where nothing changes the bytes stay as they are, and float32 only shows
  * whether they are finite. A row's bytes depend on that row only, so the file is the same for any
  * number of threads. Memory: one float row per thread, one output buffer, one low-rank matrix;
@@ -47,7 +47,7 @@ void rw_piece_shape(const rw_plan *p, const rw_weight *w, rw_piece *out) {
 
 /* ---------------------------------------------------------------- plan */
 
-/* Bytes of the source are bytes of the output. */
+/* Blocks of the source are blocks of the output, perhaps in another order. */
 static bool is_copy(const rw_piece *piece, const rw_weight *w) {
     return w->tensor->type == piece->type && w->form == piece->form && !w->turned &&
            w->scale == 1.0f;
@@ -65,7 +65,11 @@ static rwkv_status add_piece(rw_plan *p, const rw_rule *rule, const rw_weight *w
     }
     uint64_t n = 1;
     for (uint32_t i = 0; i < piece.n_dims; i++) n *= piece.dims[i]; /* checked on opening */
-    if (!rw_type_bytes(piece.type, n, &piece.bytes))
+    uint64_t cols = piece.dims[piece.n_dims - 1];
+    bool whole = piece.layout == RW_ROWS
+                     ? rw_type_bytes(piece.type, n, &piece.bytes)
+                     : rw_layout_bytes(piece.layout, piece.type, n / cols, cols, &piece.bytes);
+    if (!whole)
         return rw_fail(err, RWKV_E_UNSUPPORTED,
                        "tensor %s: %llu elements are no whole blocks of %s", piece.name,
                        (unsigned long long)n, rw_type_name(piece.type));
@@ -140,19 +144,23 @@ typedef struct encode_job {
     const rw_checkpoint *c;
     const rw_weight *w;
     rw_type type;
-    uint64_t row0, cols, row_bytes;
+    rw_layout layout;
+    uint64_t row0, n_rows, cols, row_bytes;
     float limit;
-    uint8_t *out;  /* NULL: the rows are only looked at */
-    float *rows;   /* [n_threads][cols] */
-    uint64_t *bad; /* [n_threads] first element that the type cannot hold, or UINT64_MAX */
+    bool copy;
+    uint8_t *out;    /* rows, or strips or blocks of them; of copied rows nothing is put there */
+    uint8_t *blocks; /* [n_threads][rows of a block][row_bytes]: on their way to a layout */
+    float *rows;     /* [n_threads][cols] */
+    uint64_t *bad;   /* [n_threads] first element that the type cannot hold, or UINT64_MAX */
 } encode_job;
 
 typedef struct stream {
     rw_plan *p;
     rw_writer *w;
     rw_pool *pool;
-    float *values; /* scratch: rows of all threads, or one small tensor */
-    uint8_t *out;  /* encoded */
+    float *values;   /* scratch: rows of all threads, or one small tensor */
+    uint8_t *out;    /* encoded */
+    uint8_t *blocks; /* of rows that are to be packed */
     uint64_t *bad;
     uint64_t done, total;
 } stream;
@@ -181,17 +189,48 @@ static rwkv_status out_of_range(const rw_weight *w, uint64_t element, rw_type ty
         finite ? rw_type_name(type) : "", finite ? " (BF16 and F32 reach further)" : "");
 }
 
-static void encode_rows(void *ctx, size_t begin, size_t end, uint32_t thread) {
-    encode_job *j = ctx;
-    const rw_type_info *type = rw_type_get(j->type);
+/* A row to `out` (NULL: it is only looked at) with a factor taken out of it, if one is wanted. */
+static bool encode_row(const encode_job *j, uint64_t row, uint8_t *out, float *factor,
+                       uint32_t thread) {
     float *x = j->rows + thread * j->cols;
-    for (uint64_t r = begin; r < end && j->bad[thread] == UINT64_MAX; r++) {
-        rw_weight_rows(j->w, j->c, j->row0 + r, 1, x);
-        size_t wrong = first_beyond(x, j->cols, j->limit);
-        if (wrong < j->cols)
-            j->bad[thread] = (j->row0 + r) * j->cols + wrong;
-        else if (j->out)
-            type->encode(x, j->out + r * j->row_bytes, j->cols);
+    rw_weight_rows(j->w, j->c, row, 1, x);
+    size_t wrong = first_beyond(x, j->cols, j->limit);
+    if (wrong < j->cols) {
+        uint64_t element = row * j->cols + wrong;
+        if (element < j->bad[thread]) j->bad[thread] = element;
+        return false;
+    }
+    if (factor) *factor = rw_pack_factor(x, j->cols);
+    if (out) rw_type_get(j->type)->encode(x, out, j->cols);
+    return true;
+}
+
+static void encode_rows(void *ctx, size_t begin, size_t end, uint32_t thread) {
+    const encode_job *j = ctx;
+    for (uint64_t r = begin; r < end; r++) {
+        uint8_t *out = j->copy ? NULL : j->out + r * j->row_bytes;
+        if (!encode_row(j, j->row0 + r, out, NULL, thread)) return;
+    }
+}
+
+/* Strips or blocks [begin, end) of the rows from row0 on. */
+static void pack_rows(void *ctx, size_t begin, size_t end, uint32_t thread) {
+    const encode_job *j = ctx;
+    size_t unit = rw_layout_rows(j->layout), bytes = rw_layout_unit(j->layout, rw_pack_of(j->type), j->cols);
+    uint8_t *blocks = j->blocks + thread * RW_BLOCK_ROWS * j->row_bytes;
+    bool factored = j->w->rule->kind == RW_LOWRANK;
+    for (size_t u = begin; u < end; u++) {
+        uint64_t row = j->row0 + u * unit, n = j->n_rows - row < unit ? j->n_rows - row : unit;
+        const uint8_t *from = j->copy ? j->w->data + row * j->row_bytes : blocks;
+        float factors[RW_BLOCK_ROWS];
+        for (uint64_t r = 0; r < n; r++) {
+            uint8_t *to = j->copy ? NULL : blocks + r * j->row_bytes;
+            if (!encode_row(j, row + r, to, factored ? &factors[r] : NULL, thread)) return;
+        }
+        uint8_t *out = j->out + u * bytes;
+        memset(out, 0, bytes);
+        rw_pack_rows(j->layout, j->type, from, j->row_bytes, n, j->cols, out);
+        if (factored) memcpy(out, factors, n * sizeof *factors);
     }
 }
 
@@ -206,27 +245,35 @@ static rwkv_status tick(stream *s, uint64_t bytes, rwkv_error *err) {
 
 static rwkv_status write_matrix(stream *s, const rw_piece *piece, const rw_weight *w,
                                 rwkv_error *err) {
-    uint64_t cols = rw_rule_cols(s->p->c, w->rule), n_rows = w->n_elems / cols,
-             row_bytes = piece->bytes / n_rows;
-    uint64_t per_chunk = CHUNK / row_bytes ? CHUNK / row_bytes : 1, from_bytes = w->bytes / n_rows;
+    uint64_t cols = rw_rule_cols(s->p->c, w->rule), n_rows = w->n_elems / cols, row_bytes = 0;
+    uint64_t from_bytes = w->bytes / n_rows, unit = 1, unit_bytes;
     uint32_t n_threads = rw_pool_threads(s->pool);
-    bool copy = is_copy(piece, w);
+    bool copy = is_copy(piece, w), packed = piece->layout != RW_ROWS;
+    rw_type_bytes(piece->type, cols, &row_bytes);
+    if (packed) unit = rw_layout_rows(piece->layout);
+    unit_bytes = packed ? rw_layout_unit(piece->layout, rw_pack_of(piece->type), cols) : row_bytes;
+    uint64_t per_chunk = (CHUNK / unit_bytes ? CHUNK / unit_bytes : 1) * unit;
     encode_job job = {
         .c = s->p->c,
         .w = w,
         .type = piece->type,
+        .layout = piece->layout,
+        .n_rows = n_rows,
         .cols = cols,
         .row_bytes = row_bytes,
-        .limit = limit_of(piece->type, copy),
-        .out = copy ? NULL : s->out,
+        .limit = w->rule->kind == RW_LOWRANK ? RW_FACTOR_MAX : limit_of(piece->type, copy),
+        .copy = copy,
+        .out = s->out,
+        .blocks = s->blocks,
         .rows = s->values,
         .bad = s->bad,
     };
     for (uint64_t row = 0; row < n_rows; row += per_chunk) {
         uint64_t n = n_rows - row < per_chunk ? n_rows - row : per_chunk, bad = UINT64_MAX;
+        uint64_t units = (n + unit - 1) / unit;
         job.row0 = row;
         for (uint32_t i = 0; i < n_threads; i++) job.bad[i] = UINT64_MAX;
-        rw_pool_run(s->pool, n, 1, encode_rows, &job);
+        rw_pool_run(s->pool, units, 1, packed ? pack_rows : encode_rows, &job);
         for (uint32_t i = 0; i < n_threads; i++)
             if (job.bad[i] < bad) bad = job.bad[i];
         if (bad != UINT64_MAX) {
@@ -234,7 +281,7 @@ static rwkv_status write_matrix(stream *s, const rw_piece *piece, const rw_weigh
             return out_of_range(w, bad, piece->type, s->values[bad % cols], err);
         }
         const uint8_t *from = w->data + row * from_bytes;
-        RW_TRY(rw_writer_add(s->w, copy ? from : s->out, n * row_bytes, err));
+        RW_TRY(rw_writer_add(s->w, copy && !packed ? from : s->out, units * unit_bytes, err));
         rw_file_release(w->tensor->file, from, n * from_bytes);
         RW_TRY(tick(s, n * from_bytes, err));
     }
@@ -265,8 +312,8 @@ static rwkv_status write_piece(stream *s, const rw_piece *piece, rwkv_error *err
     }
     for (uint32_t i = 0; i < piece->n_src && st == RWKV_OK; i++) {
         const rw_weight *w = piece->src[i];
-        st = w->rule->kind == RW_MATRIX ? write_matrix(s, piece, w, err)
-                                        : write_values(s, piece, w, err);
+        bool rows = w->rule->kind == RW_MATRIX || piece->layout != RW_ROWS;
+        st = rows ? write_matrix(s, piece, w, err) : write_values(s, piece, w, err);
     }
     uint64_t over = piece->bytes % s->p->target->alignment;
     if (st == RWKV_OK && over) st = rw_writer_add(s->w, zeros, s->p->target->alignment - over, err);
@@ -279,7 +326,7 @@ static rwkv_status write_piece(stream *s, const rw_piece *piece, rwkv_error *err
 /* Buffers for the largest need among the pieces; the expected size of the file. */
 static rwkv_status prepare(stream *s, size_t header, uint64_t *file_bytes, rwkv_error *err) {
     const rw_plan *p = s->p;
-    uint64_t values = 0, out = CHUNK, n_threads = rw_pool_threads(s->pool);
+    uint64_t values = 0, out = CHUNK, blocks = 0, n_threads = rw_pool_threads(s->pool);
     *file_bytes = header;
     for (size_t i = 0; i < p->n; i++) {
         const rw_piece *piece = &p->pieces[i];
@@ -292,18 +339,25 @@ static rwkv_status prepare(stream *s, size_t header, uint64_t *file_bytes, rwkv_
         for (uint32_t k = 0; k < piece->n_src; k++) {
             const rw_weight *w = piece->src[k];
             s->total += w->bytes;
-            bool rows = w->rule->kind == RW_MATRIX;
+            bool rows = w->rule->kind == RW_MATRIX || piece->layout != RW_ROWS;
             need = rows ? rw_rule_cols(p->c, w->rule) : w->n_elems;
             rw_type_bytes(piece->type, need, &encoded);
+            if (piece->layout != RW_ROWS) {
+                if (encoded > blocks) blocks = encoded;
+                encoded = rw_layout_unit(piece->layout, rw_pack_of(piece->type), need);
+            }
             if (rows) need *= n_threads;
             if (need > values) values = need;
             if (encoded > out) out = encoded;
         }
     }
+    blocks *= n_threads * RW_BLOCK_ROWS;
     s->values = rw_calloc(values ? values : 1, sizeof *s->values);
-    s->out = rw_calloc(out, 1);
+    s->out = rw_alloc_aligned(out);
+    s->blocks = rw_calloc(blocks ? blocks : 1, 1);
     s->bad = rw_calloc(n_threads, sizeof *s->bad);
-    if (!s->values || !s->out || !s->bad) return rw_nomem(err, values * sizeof *s->values + out);
+    if (!s->values || !s->out || !s->blocks || !s->bad)
+        return rw_nomem(err, values * sizeof *s->values + out + blocks);
     return RWKV_OK;
 }
 
@@ -320,7 +374,7 @@ static rwkv_status begin_file(rw_writer **w, const rw_table *t, const char *out,
 }
 
 static rwkv_status read_options(rw_plan *p, rwkv_error *err) {
-    static const rw_target *const targets[] = {&rw_target_gguf, &rw_target_ggmf};
+    static const rw_target *const targets[] = {&rw_target_gguf, &rw_target_packed, &rw_target_ggmf};
     const rwkv_convert_options *o = p->opt;
     for (size_t i = 0; i < sizeof targets / sizeof *targets; i++)
         if (!o->format || strcmp(o->format, targets[i]->name) == 0) {
@@ -328,10 +382,12 @@ static rwkv_status read_options(rw_plan *p, rwkv_error *err) {
             break;
         }
     if (!p->target)
-        return rw_fail(err, RWKV_E_ARG, "format: found %s; expected gguf or ggmf", o->format);
+        return rw_fail(err, RWKV_E_ARG, "format: found %s; expected gguf, packed or ggmf", o->format);
     if (o->n_threads > 1024)
         return rw_fail(err, RWKV_E_ARG, "n_threads: found %u; expected at most 1024", o->n_threads);
     if (o->chat && !rwkv_template_find(o->chat)) return rw_template_unknown(o->chat, err);
+    if (o->sampling && !rw_sampling_find(o->sampling, strlen(o->sampling)))
+        return rw_fail(err, RWKV_E_ARG, "sampling preset: there is no '%s'", o->sampling);
     p->type = RW_TYPE_COUNT;
     if (!o->type) return RWKV_OK;
     p->type = rw_type_by_name(o->type);
@@ -356,6 +412,9 @@ rwkv_status rwkv_convert(const char *in, const char *out, const rwkv_convert_opt
 
     rwkv_status st = RWKV_OK;
     RW_GOTO(rw_checkpoint_open(&p.c, in, false, p.log, err));
+    if (p.c->table->packed)
+        RW_GOTO(rw_fail_at(err, RWKV_E_UNSUPPORTED, in, RWKV_NO_OFFSET,
+                           "the file is packed, for evaluation only; convert the one it was made of"));
     RW_GOTO(p.target->accept(&p, err));
     RW_GOTO(make_plan(&p, err));
     warn_of_loss(&p);
@@ -373,7 +432,8 @@ out:
     rw_writer_abort(s.w);
     rw_pool_free(s.pool);
     rw_free(s.values);
-    rw_free(s.out);
+    rw_free_aligned(s.out);
+    rw_free(s.blocks);
     rw_free(s.bad);
     rw_buf_free(&header);
     rw_free(p.pieces);

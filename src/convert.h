@@ -15,6 +15,7 @@
 typedef struct rw_piece {
     char name[128];
     rw_type type;
+    rw_layout layout;
     rw_form form;
     uint32_t n_dims;
     uint64_t dims[4];                   /* slowest first */
@@ -49,7 +50,7 @@ typedef struct rw_target {
     bool (*tensor_head)(const rw_piece *piece, rw_buf *out); /* may be NULL */
 } rw_target;
 
-extern const rw_target rw_target_gguf, rw_target_ggmf;
+extern const rw_target rw_target_gguf, rw_target_packed, rw_target_ggmf;
 
 /* ---- for the containers */
 /* The type wanted for a matrix with rows of n_cols, or the nearest whose blocks fit such rows. */

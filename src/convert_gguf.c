@@ -1,17 +1,19 @@
 /* convert_gguf.c - GGUF version 3: names, types and metadata as llama.cpp's converter writes them
  * for rwkv6 and rwkv7, so that such files load there; rwkv4, rwkv5 and rwkv7a in the same manner.
  *
- * docs/FORMATS.md lists the keys. Decays are stored raw, low-rank matrices (out, in). */
+ * docs/FORMATS.md lists the keys. Decays are stored raw, low-rank matrices (out, in). A packed file
+ * is the same with matrices as quant/pack.h arranges them, for this program alone. */
 #include "convert.h"
 #include "text/text.h"
 #include <stdio.h>
 #include <string.h>
 
-enum { ALIGNMENT = 32, DEFAULT_CONTEXT = 1048576, WORLD_BLANK_LINE = 261 };
+enum { ALIGNMENT = 32, PACKED_ALIGNMENT = 64, DEFAULT_CONTEXT = 1048576, WORLD_BLANK_LINE = 261 };
 
 /* ---------------------------------------------------------------- metadata */
 
 enum {
+    T_U8 = 0,
     T_U32 = 4,
     T_I32 = 5,
     T_F32 = 6,
@@ -198,9 +200,10 @@ static void put_source_meta(meta_out *m, const rw_plan *p, bool vocab, bool chat
                                        "general.file_type",    "general.quantization_version"};
     for (size_t i = 0; i < p->c->table->n_meta; i++) {
         const rw_meta *v = &p->c->table->meta[i];
-        bool copied = is_chat_key(v->key)            ? chat
-                      : begins(v->key, "tokenizer.") ? vocab
-                                                     : begins(v->key, "general.");
+        bool copied = is_chat_key(v->key)                     ? chat
+                      : strcmp(v->key, "rwkv.sampling") == 0 ? !p->opt->sampling
+                      : begins(v->key, "tokenizer.")          ? vocab
+                                                              : begins(v->key, "general.");
         for (size_t k = 0; k < sizeof anew / sizeof *anew; k++)
             copied &= strcmp(v->key, anew[k]) != 0;
         if (copied) put_meta(m, v);
@@ -276,6 +279,7 @@ static rwkv_status put_text_meta(meta_out *m, const rw_plan *p, rwkv_error *err)
                  rw_meta_find(c->table, "tokenizer.chat_template"));
     if (gguf) put_source_meta(m, p, vocab, chat);
     if (!vocab) RW_TRY(find_vocabulary(m, p, err));
+    if (p->opt->sampling) put_name(m, "rwkv.sampling", p->opt->sampling);
     if (chat) return RWKV_OK;
     const rwkv_template *t =
         p->opt->chat
@@ -381,15 +385,27 @@ static bool put_tensors(const rw_plan *p, rw_buf *b) {
             return false;
         for (uint32_t d = piece->n_dims; d-- > 0;)
             if (!rw_put_u64(b, piece->dims[d])) return false;
-        if (!rw_put_u32(b, (uint32_t)piece->type) || !rw_put_u64(b, offset)) return false;
+        uint32_t type = (uint32_t)piece->type + RW_LAYOUT_ID * (uint32_t)piece->layout;
+        if (!rw_put_u32(b, type) || !rw_put_u64(b, offset)) return false;
         offset += piece->bytes;
-        if (!rw_align(offset, ALIGNMENT, &offset)) return false;
+        if (!rw_align(offset, p->target->alignment, &offset)) return false;
     }
     return true;
 }
 
+/* The hash is of the rows that were packed: states go from one file to the other. */
+static void put_packed(meta_out *m, const rw_plan *p) {
+    uint8_t hash[32];
+    put_number(m, "general.alignment", PACKED_ALIGNMENT);
+    put_number(m, RW_LAYOUT_KEY, RW_LAYOUT_VERSION);
+    if (p->type != RW_TYPE_COUNT) return;
+    rw_checkpoint_weights_hash(p->c, hash);
+    put_array(m, RW_PACKED_HASH_KEY, T_U8, sizeof hash);
+    put(m, rw_buf_add(&m->b, hash, sizeof hash));
+}
+
 static rwkv_status header(rw_plan *p, rw_buf *out, rwkv_error *err) {
-    static const uint8_t zeros[ALIGNMENT];
+    static const uint8_t zeros[PACKED_ALIGNMENT];
     meta_out m = {0};
     rwkv_status st = RWKV_OK;
     put_name(&m, "general.architecture", p->c->arch->gguf_arch);
@@ -398,12 +414,13 @@ static rwkv_status header(rw_plan *p, rw_buf *out, rwkv_error *err) {
     put_number(&m, "general.file_type", file_type(p));
     put_number(&m, "general.quantization_version", 2);
     put_hyperparameters(&m, p);
+    if (p->target == &rw_target_packed) put_packed(&m, p);
     RW_GOTO(put_text_meta(&m, p, err));
     bool done = !m.full && rw_buf_add(out, "GGUF", 4) && rw_put_u32(out, 3) &&
                 rw_put_u64(out, p->n) && rw_put_u64(out, m.n) &&
                 rw_buf_add(out, m.b.data, m.b.len) && put_tensors(p, out);
-    size_t over = out->len % ALIGNMENT;
-    if (done && over) done = rw_buf_add(out, zeros, ALIGNMENT - over);
+    size_t over = out->len % p->target->alignment;
+    if (done && over) done = rw_buf_add(out, zeros, p->target->alignment - over);
     if (!done) st = rw_nomem(err, m.b.len);
 out:
     rw_buf_free(&m.b);
@@ -416,5 +433,33 @@ const rw_target rw_target_gguf = {
     .accept = accept,
     .stand_in = stand_in,
     .place = place,
+    .header = header,
+};
+
+/* ---------------------------------------------------------------- packed */
+
+static rwkv_status accept_packed(rw_plan *p, rwkv_error *err) {
+    rw_type main = p->type == RW_TYPE_COUNT ? rw_checkpoint_main_type(p->c) : p->type;
+    if (p->c->arch == &rw_arch_v5 || rw_pack_of(main) == RW_NOT_PACKED)
+        return rw_fail_at(err, RWKV_E_UNSUPPORTED, p->c->table->path, RWKV_NO_OFFSET,
+                          "matrices of v%s and type %s are used as they are: there is nothing to pack",
+                          rw_version_name(p->c->version), rw_type_name(main));
+    return accept(p, err);
+}
+
+static rwkv_status place_packed(rw_plan *p, const rw_rule *rule, const rw_weight *w, int64_t layer,
+                                rw_piece *out, rwkv_error *err) {
+    RW_TRY(place(p, rule, w, layer, out, err));
+    rw_type main = p->type == RW_TYPE_COUNT ? rw_checkpoint_main_type(p->c) : p->type;
+    out->layout = rw_packing_layout(rule, main, rw_rule_cols(p->c, rule), &out->type);
+    return RWKV_OK;
+}
+
+const rw_target rw_target_packed = {
+    .name = "packed",
+    .alignment = PACKED_ALIGNMENT,
+    .accept = accept_packed,
+    .stand_in = stand_in,
+    .place = place_packed,
     .header = header,
 };

@@ -7,6 +7,9 @@
 rwkv_status rwkv_session_new(rwkv_session **out, rwkv_model *m, rwkv_error *err) {
     if (!out || !m)
         return rw_fail(err, RWKV_E_ARG, "rwkv_session_new: out and model must be given");
+    if (m->exact && m->ckpt->table->packed)
+        return rw_fail_at(err, RWKV_E_UNSUPPORTED, m->ckpt->table->path, RWKV_NO_OFFSET,
+                          "a packed file has no exact products; use the file it was made of");
     rwkv_session *s = rw_calloc(1, sizeof *s);
     if (!s) return rw_nomem(err, sizeof *s);
     s->model = m;
@@ -87,40 +90,61 @@ static bool all_different(const rwkv_batch_item *items, size_t n) {
     return i == n;
 }
 
+/* One pass over the rows gathered; owners[i] is the session of segs[i]. A broken session stays broken. */
+static rwkv_status run_pass(rwkv_model *m, const int32_t *tokens, size_t n_rows, rw_segment *segs,
+                            rwkv_session *const *owners, size_t n_segs, rwkv_error *err) {
+    rwkv_status st = rw_model_eval(m, tokens, n_rows, segs, n_segs, NULL, err);
+    for (size_t i = 0; i < n_segs; i++) owners[i]->broken |= segs[i].broken;
+    return st;
+}
+
+/* Counts what was fed. A session with numbers that are not finite loses its logits. */
+static rwkv_status settle(const rwkv_batch_item *item, rwkv_error *err) {
+    rwkv_session *s = item->session;
+    const rwkv_model *m = s->model;
+    s->n_tokens += item->n_tokens + (s->pending >= 0);
+    s->pending = -1;
+    s->has_logits = !s->broken && m->k->all_finite(s->logits, m->V);
+    if (s->has_logits || s->broken) return RWKV_OK; /* a broken one has its error already */
+    return rw_fail(err, RWKV_E_NUMERIC, "%s: the logits hold NaN or infinity",
+                   m->ckpt->table->path);
+}
+
 rwkv_status rwkv_eval_batch(const rwkv_batch_item *items, size_t n, rwkv_error *err) {
     RW_TRY(check_items(items, n, err));
     if (!all_different(items, n))
         return rw_fail(err, RWKV_E_ARG, "rwkv_eval_batch: a session occurs twice");
+    rwkv_status st = RWKV_OK;
     rwkv_model *m = items[0].session->model;
     int32_t tokens[RW_MAX_ROWS];
     rw_segment segs[RW_MAX_ROWS];
+    rwkv_session *owners[RW_MAX_ROWS];
     size_t n_rows = 0, n_segs = 0;
+    for (size_t i = 0; i < n; i++) items[i].session->broken = false;
     for (size_t i = 0; i < n; i++) {
         rwkv_session *s = items[i].session;
         bool pend = s->pending >= 0;
         size_t total = items[i].n_tokens + pend, done = 0;
         while (done < total) {
             size_t take = total - done < RW_MAX_ROWS - n_rows ? total - done : RW_MAX_ROWS - n_rows;
-            segs[n_segs++] =
-                (rw_segment){s->state, n_rows, take, done + take == total ? s->logits : NULL};
+            owners[n_segs] = s;
+            segs[n_segs++] = (rw_segment){.state = s->state, .row = n_rows, .n = take,
+                                          .logits = done + take == total ? s->logits : NULL};
             for (size_t k = done; k < done + take; k++)
                 tokens[n_rows++] = pend && k == 0 ? s->pending : items[i].tokens[k - pend];
             done += take;
             if (n_rows < RW_MAX_ROWS && !(i + 1 == n && done == total)) break;
-            RW_TRY(rw_model_eval(m, tokens, n_rows, segs, n_segs, NULL, err));
+            rwkv_status pass =
+                run_pass(m, tokens, n_rows, segs, owners, n_segs, st == RWKV_OK ? err : NULL);
+            if (st == RWKV_OK) st = pass;
             n_rows = n_segs = 0;
         }
     }
     for (size_t i = 0; i < n; i++) {
-        rwkv_session *s = items[i].session;
-        s->n_tokens += items[i].n_tokens + (s->pending >= 0);
-        s->pending = -1;
-        s->has_logits = true;
-        if (!m->k->all_finite(s->logits, m->V))
-            return rw_fail(err, RWKV_E_NUMERIC, "%s: the logits hold NaN or infinity",
-                           m->ckpt->table->path);
+        rwkv_status one = settle(&items[i], st == RWKV_OK ? err : NULL);
+        if (st == RWKV_OK) st = one;
     }
-    return RWKV_OK;
+    return st;
 }
 
 rwkv_status rwkv_session_eval(rwkv_session *s, const int32_t *tokens, size_t n, rwkv_error *err) {
@@ -138,7 +162,8 @@ rwkv_status rwkv_session_eval_all(rwkv_session *s, const int32_t *tokens, size_t
     size_t V = s->model->V;
     for (size_t done = 0; done < n;) {
         size_t take = n - done < RW_MAX_ROWS ? n - done : RW_MAX_ROWS;
-        rw_segment seg = {s->state, 0, take, NULL};
+        rw_segment seg = {.state = s->state, .n = take};
+        s->has_logits = false;
         RW_TRY(rw_model_eval(s->model, tokens + done, take, &seg, 1, logits + done * V, err));
         done += take;
     }

@@ -11,7 +11,7 @@ struct rwkv_session {
     uint64_t n_tokens; /* evaluated since the beginning */
     int32_t pending;   /* -1: none */
     bool has_logits;
-    bool marked; /* only inside rwkv_eval_batch */
+    bool marked, broken; /* only inside rwkv_eval_batch */
 };
 
 #endif

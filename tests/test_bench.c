@@ -68,6 +68,29 @@ static void test_matrix(void **state) {
     }
 }
 
+/* The wanted share of zeros, counted, and not needed from memory unless everything is multiplied. */
+static void test_zeros(void **state) {
+    (void)state;
+    static const char *const versions = "467";
+    for (const char *v = versions; *v; v++) {
+        double needed[2];
+        for (int dense = 0; dense < 2; dense++) {
+            char args[256];
+            snprintf(args, sizeof args,
+                     "--shape v%c-tiny --zeros 80 -p 0 -n 32 --batch 2 -r 1 -t 1 %s", *v,
+                     dense ? "--dense" : "");
+            json_t *rows = bench_json(args);
+            double alone = number(json_array_get(rows, 0), "ffn_zeros");
+            double both = number(json_array_get(rows, 1), "ffn_zeros");
+            if (!(alone > 0.75 && alone < 0.92)) fail_msg("v%c: %g zeros; expected 0.8", *v, alone);
+            if (!(both > 0.5 && both < alone)) fail_msg("v%c: %g zeros of two tokens", *v, both);
+            needed[dense] = number(json_array_get(rows, 0), "bytes_per_token");
+            json_decref(rows);
+        }
+        assert_true(needed[0] < 0.95 * needed[1]);
+    }
+}
+
 /* One header and as many fields in every line; the file is the user's own. */
 static void test_csv(void **state) {
     const char *file = test_model_file(&test_small_shape, AS_GGUF, RW_F16);
@@ -120,6 +143,8 @@ static void test_usage(void **state) {
         {"bench", "expected MODEL"},
         {"bench m --shape v7-tiny", "expected MODEL"},
         {"bench m --keep x", "expected MODEL"},
+        {"bench m --zeros 50", "expected MODEL"},
+        {"bench --shape v7-tiny --zeros 100", "--zeros"},
         {"bench --shape v8-1B", "v7-1.5B"},
         {"bench --shape v7-tiny --type q9", "found q9"},
         {"bench m --format xml", "md, csv or json"},
@@ -148,6 +173,7 @@ static void test_usage(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_matrix),
+        cmocka_unit_test(test_zeros),
         cmocka_unit_test(test_csv),
         cmocka_unit_test(test_keep_and_plot),
         cmocka_unit_test(test_usage),

@@ -473,7 +473,8 @@ static void vocabulary_and_chat(void **state) {
     path_in(out, dir, "out.gguf");
     path_in(again, dir, "again.gguf");
 
-    rwkv_convert_options o = {.vocab = vocab, .chat = "raven", .n_threads = 1};
+    rwkv_convert_options o = {
+        .vocab = vocab, .chat = "raven", .sampling = "greedy", .n_threads = 1};
     assert_int_equal(rwkv_convert(in, out, &o, NULL), RWKV_OK);
     must_convert(out, again, NULL, "F16"); /* both go over to the next file */
     const char *paths[] = {out, again};
@@ -490,6 +491,9 @@ static void vocabulary_and_chat(void **state) {
         assert_memory_equal(ids, ((int32_t[]){3, 4, 6, 7, 5}), 5 * sizeof *ids);
         assert_int_equal(rwkv_tokenizer_end(t), 0);
         assert_string_equal(rwkv_template_name(rwkv_model_template(model)), "raven");
+        rwkv_info info;
+        rwkv_model_info(model, &info);
+        assert_string_equal(info.sampling, "greedy");
         rwkv_model_free(model);
     }
     rw_checkpoint *c = checkpoint(out);
@@ -498,6 +502,18 @@ static void vocabulary_and_chat(void **state) {
     assert_int_equal(tokens->v.strs.n, 40); /* as many as rows of the embedding */
     assert_null(rw_meta_find(c->table, "tokenizer.ggml.eot_token_id"));
     rw_checkpoint_close(c);
+
+    /* another preset takes the place of the source's; one that does not exist is refused */
+    o = (rwkv_convert_options){.sampling = "chat", .n_threads = 1};
+    assert_int_equal(rwkv_convert(out, again, &o, NULL), RWKV_OK);
+    rwkv_model *model = NULL;
+    rwkv_info info;
+    assert_int_equal(rwkv_model_open(&model, again, NULL, NULL), RWKV_OK);
+    rwkv_model_info(model, &info);
+    assert_string_equal(info.sampling, "chat");
+    rwkv_model_free(model);
+    o.sampling = "chatty";
+    assert_int_equal(rwkv_convert(out, again, &o, NULL), RWKV_E_ARG);
 
     /* without a vocabulary: a warning, not a failure; with a wrong one: a failure */
     o = (rwkv_convert_options){.n_threads = 1};

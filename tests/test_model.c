@@ -457,6 +457,50 @@ static void batches_at_random(void **unused) {
     }
 }
 
+/* A session whose numbers are lost takes none of its company along, wherever its rows are. */
+static void a_broken_session_breaks_alone(void **unused) {
+    (void)unused;
+    static const char *const versions[] = {"4", "5.2", "6", "7"};
+    enum { SESSIONS = 4, N = 100 };
+    for (size_t v = 0; v < sizeof versions / sizeof *versions; v++) {
+        test_shape shape = {.version = versions[v], .D = 16, .F = 20, .V = 40, .seed = v};
+        rwkv_model *m = open_model(test_model_file(&shape, AS_PTH, RW_F32), NULL, 2);
+        int32_t tokens[N];
+        random_tokens(tokens, N, 40, 5);
+        for (size_t bad = 0; bad < SESSIONS; bad++) {
+            rwkv_session *s[SESSIONS], *alone = new_session(m);
+            rwkv_batch_item items[SESSIONS];
+            rwkv_error err = {0};
+            for (size_t i = 0; i < SESSIONS; i++) {
+                s[i] = new_session(m);
+                feed(s[i], tokens, 3);
+                items[i] = (rwkv_batch_item){s[i], tokens + i, N - SESSIONS};
+            }
+            size_t len = rwkv_session_state_len(s[bad]);
+            float *state = floats(len);
+            for (size_t i = 0; i < len; i++) state[i] = i % 2 ? 3e38f : -3e38f;
+            assert_int_equal(rwkv_session_set_state(s[bad], state, len, NULL), RWKV_OK);
+            assert_int_equal(rwkv_eval_batch(items, SESSIONS, &err), RWKV_E_NUMERIC);
+            assert_true(err.message[0] != 0);
+            assert_null(rwkv_session_logits(s[bad]));
+            for (size_t i = 0; i < SESSIONS; i++) {
+                if (i == bad) continue;
+                rwkv_session_reset(alone);
+                feed(alone, tokens, 3);
+                feed(alone, tokens + i, N - SESSIONS);
+                assert_int_equal(rwkv_session_n_tokens(s[i]), rwkv_session_n_tokens(alone));
+                assert_memory_equal(rwkv_session_state(s[i]), rwkv_session_state(alone),
+                                    len * sizeof(float));
+                assert_memory_equal(rwkv_session_logits(s[i]), rwkv_session_logits(alone), 160);
+            }
+            for (size_t i = 0; i < SESSIONS; i++) rwkv_session_free(s[i]);
+            rwkv_session_free(alone);
+            free(state);
+        }
+        rwkv_model_free(m);
+    }
+}
+
 /* Eight-bit activations: as reproducible, equal in both tables of x86-64, and near the exact
  * result. */
 static void same_bits_with_integer_products(void **unused) {
@@ -716,6 +760,7 @@ int main(void) {
         cmocka_unit_test(ranks_may_exceed_every_other_size),
         cmocka_unit_test(the_workspace_is_large_enough),
         cmocka_unit_test(batches_at_random),
+        cmocka_unit_test(a_broken_session_breaks_alone),
         cmocka_unit_test(same_bits_with_integer_products),
         cmocka_unit_test(golden_checkpoints),
         cmocka_unit_test(tiny_trained_models),

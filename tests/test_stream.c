@@ -132,6 +132,31 @@ static void test_stops(void **state) {
     check(cases, sizeof cases / sizeof *cases);
 }
 
+/* Which of the bytes are claimed by a stop, for those who count tokens instead of text. */
+static void test_matched(void **state) {
+    static const struct {
+        const char *push;
+        size_t matched;
+        const char *stop;
+    } steps[] = {{"Hi", 0, NULL},   {".\n", 1, NULL}, {"\n", 2, NULL},         {"\n", 2, NULL},
+                 {"User", 6, NULL}, {"s", 0, NULL},   {"\xE4\xBD", 0, NULL}, {"\n\nUser: x", 9, "\n\nUser:"},
+                 {"more", 9, "\n\nUser:"}};
+    (void)state;
+    rwkv_stream *s = make((const char *const[]){"\n\nUser:", "X"}, 2);
+    const char *text;
+    size_t n;
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        rwkv_stream_push(s, steps[i].push, strlen(steps[i].push), &text, &n);
+        assert_int_equal(rwkv_stream_matched(s), steps[i].matched);
+        if (steps[i].stop) assert_string_equal(rwkv_stream_stop(s), steps[i].stop);
+        else assert_null(rwkv_stream_stop(s));
+    }
+    rwkv_stream_reset(s);
+    assert_int_equal(rwkv_stream_matched(s), 0);
+    assert_null(rwkv_stream_stop(s));
+    rwkv_stream_free(s);
+}
+
 /* What is shown when: nothing that may still become a stop, nothing less than a character. */
 static void test_hold_back(void **state) {
     static const struct {
@@ -250,7 +275,7 @@ static void test_limits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text),      cmocka_unit_test(test_stops),
+        cmocka_unit_test(test_text),      cmocka_unit_test(test_stops), cmocka_unit_test(test_matched),
         cmocka_unit_test(test_hold_back), cmocka_unit_test(test_any_cutting),
         cmocka_unit_test(test_long_push), cmocka_unit_test(test_limits),
     };

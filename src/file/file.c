@@ -33,24 +33,20 @@ static rwkv_status open_regular(const char *path, int *fd, uint64_t *size, rwkv_
 }
 
 /* A file that grows meanwhile is read up to its first size. */
-static rwkv_status read_all(const char *path, int fd, uint64_t size, const uint8_t **out,
+static rwkv_status read_all(const char *path, int fd, uint64_t size, uint8_t *data,
                             rwkv_error *err) {
-    uint8_t *data = rw_realloc(NULL, size, 1);
     if (!data) return rw_nomem(err, size);
     uint64_t got = 0;
     while (got < size) {
         uint64_t want = size - got < (1u << 30) ? size - got : 1u << 30;
         ssize_t n = read(fd, data + got, want);
         if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) {
-            rw_free(data);
-            if (n < 0) return rw_fail_errno(err, RWKV_E_IO, path, errno, "cannot read");
+        if (n < 0) return rw_fail_errno(err, RWKV_E_IO, path, errno, "cannot read");
+        if (n == 0)
             return rw_fail_at(err, RWKV_E_IO, path, got,
                               "the file became shorter while it was read");
-        }
         got += (uint64_t)n;
     }
-    *out = data;
     return RWKV_OK;
 }
 
@@ -68,7 +64,11 @@ rwkv_status rw_file_open(rw_file **out, const char *path, bool no_mmap, rwkv_err
         f->mapped = p != MAP_FAILED;
         if (f->mapped) f->data = p;
     }
-    if (f->size > 0 && !f->mapped) RW_GOTO(read_all(path, fd, f->size, &f->data, err));
+    if (f->size > 0 && !f->mapped) {
+        uint8_t *data = rw_alloc_aligned(f->size);
+        f->data = data;
+        RW_GOTO(read_all(path, fd, f->size, data, err));
+    }
     *out = f;
     f = NULL;
 out:
@@ -85,17 +85,20 @@ rwkv_status rwkv_file_read(const char *path, size_t max, void **data, size_t *le
     rwkv_status st = RWKV_OK;
     int fd = -1;
     uint64_t size;
-    const uint8_t *bytes;
+    uint8_t *bytes = NULL;
     RW_GOTO(open_regular(path, &fd, &size, err));
     if (max && size > max)
         RW_GOTO(rw_fail_at(err, RWKV_E_SPACE, path, RWKV_NO_OFFSET,
                            "found %llu bytes; expected at most %zu", (unsigned long long)size,
                            max));
-    RW_GOTO(read_all(path, fd, size, &bytes, err));
-    *data = (void *)(uintptr_t)bytes;
+    bytes = rw_realloc(NULL, size, 1);
+    RW_GOTO(read_all(path, fd, size, bytes, err));
+    *data = bytes;
+    bytes = NULL;
     *len = (size_t)size;
 out:
     if (fd >= 0) close(fd);
+    rw_free(bytes);
     return st;
 }
 
@@ -104,7 +107,7 @@ void rw_file_close(rw_file *f) {
     if (f->mapped)
         munmap((void *)(uintptr_t)f->data, f->size);
     else
-        rw_free((void *)(uintptr_t)f->data);
+        rw_free_aligned((void *)(uintptr_t)f->data);
     rw_free(f->path);
     rw_free(f);
 }

@@ -59,10 +59,11 @@ typedef enum rw_container { RW_PTH, RW_PTH_LEGACY, RW_SAFETENSORS, RW_GGUF, RW_G
 typedef struct rw_tensor {
     const char *name;        /* NUL-terminated, in the table's arena */
     rw_type type;
+    rw_layout layout;        /* not RW_ROWS: only model/packing.c understands the data */
     uint32_t n_dims;
     uint64_t dims[RW_MAX_DIMS]; /* slowest first, as PyTorch prints them; unused are 0 */
     uint64_t n_elems;
-    const uint8_t *data;     /* n_elems elements, row-major */
+    const uint8_t *data;     /* n_elems elements; RW_ROWS: row-major, else 64-byte aligned */
     uint64_t bytes;
     uint64_t offset;         /* of the data in its file, for messages (of the storage, for views) */
     const rw_file *file;     /* where it comes from */
@@ -99,6 +100,7 @@ typedef struct rw_table {
     size_t n_files;
     uint64_t file_bytes;     /* of all files */
     uint64_t copied_bytes;   /* tensors that had to be copied out of the file */
+    bool packed;             /* some tensors are not RW_ROWS */
     rw_arena arena;
     rw_map by_name;          /* tensor name -> index */
     rw_map by_key;           /* metadata key -> index */

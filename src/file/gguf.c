@@ -6,6 +6,7 @@
  * As strict as llama.cpp: alignment is a power of two, and each tensor begins where the one before
  * ends, rounded up. So no two tensors can share bytes and there is nothing between them. */
 #include "ggml.h"
+#include "../quant/pack.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -239,6 +240,26 @@ static rwkv_status find_alignment(const gguf *g, uint64_t *out, rwkv_error *err)
     return RWKV_OK;
 }
 
+/* Files of ours whose matrices are packed say so, and how: others' types are not touched. */
+static rwkv_status find_packed(const gguf *g, uint64_t alignment, rwkv_error *err) {
+    const char *key = RW_LAYOUT_KEY;
+    uint64_t version;
+    RW_TRY(rw_meta_u64(g->t, key, &version, &g->t->packed, err));
+    if (!g->t->packed) return RWKV_OK;
+    uint64_t at = rw_meta_find(g->t, key)->offset;
+    if (version != RW_LAYOUT_VERSION)
+        return rw_fail_at(err, RWKV_E_UNSUPPORTED, g->r.path, at,
+                          "packed for another version of this program; %s: found %" PRIu64
+                          "; expected %d; pack the original file again",
+                          key, version, RW_LAYOUT_VERSION);
+    if (alignment % RW_LINE)
+        return rw_read_fail(&g->r, at, err,
+                            "alignment of packed data; found %" PRIu64
+                            "; expected a multiple of %d",
+                            alignment, RW_LINE);
+    return RWKV_OK;
+}
+
 /* ---- tensors */
 
 /* RW_U8 is a number of ours, not of ggml. */
@@ -253,6 +274,20 @@ static rwkv_status check_type(const rw_reader *r, uint64_t at, uint32_t type, co
     return rw_fail_at(err, RWKV_E_UNSUPPORTED, r->path, at,
                       "tensor %.*s: type; found %" PRIu32 "; expected one of%s", name_len, name,
                       type, known);
+}
+
+/* t->bytes of a matrix that is not stored row by row. */
+static rwkv_status packed_size(const gguf *g, uint64_t at, rw_tensor *t, int name_len,
+                               rwkv_error *err) {
+    uint64_t cols = t->dims[t->n_dims - 1];
+    if (rw_layout_bytes(t->layout, t->type, t->n_elems / cols, cols, &t->bytes) &&
+        t->bytes <= g->f->size)
+        return RWKV_OK;
+    return rw_read_fail(&g->r, at, err,
+                        "tensor %.*s: found %" PRIu64 " x %" PRIu64 " elements of packed %s; "
+                        "expected a type that can be packed, rows of whole blocks, and no more than "
+                        "%" PRIu64 " bytes hold",
+                        name_len, t->name, t->n_elems / cols, cols, rw_type_name(t->type), g->f->size);
 }
 
 /* Reads one record; t->offset still counts from the beginning of the data. */
@@ -272,9 +307,14 @@ static rwkv_status read_tensor(gguf *g, rw_tensor *t, uint64_t *name_len, rwkv_e
     for (uint32_t i = 0; i < t->n_dims; i++) RW_TRY(rw_read_u64(r, &dims[i], "dimension", err));
     uint64_t type_at = r->pos;
     RW_TRY(rw_read_u32(r, &type, "tensor type", err));
+    if (g->t->packed && type < RW_LAYOUT_COUNT * RW_LAYOUT_ID) {
+        t->layout = (rw_layout)(type / RW_LAYOUT_ID);
+        type %= RW_LAYOUT_ID;
+    }
     RW_TRY(check_type(r, type_at, type, t->name, shown, err));
     t->type = (rw_type)type;
     RW_TRY(rw_ggml_shape(r, at, t->name, (size_t)*name_len, dims, g->f->size, t, err));
+    if (t->layout != RW_ROWS) RW_TRY(packed_size(g, type_at, t, shown, err));
     t->file = g->f;
     return rw_read_u64(r, &t->offset, "tensor offset", err);
 }
@@ -309,6 +349,7 @@ static rwkv_status read_tensors(gguf *g, rwkv_error *err) {
         goto out;
     }
     RW_GOTO(find_alignment(g, &alignment, err));
+    RW_GOTO(find_packed(g, alignment, err));
     for (uint64_t i = 0; i < g->n_tensors; i++) RW_GOTO(read_tensor(g, &t[i], &name_len[i], err));
     if (!rw_align(g->r.pos, alignment, &begin) || (begin > g->f->size && g->n_tensors)) {
         st = rw_read_fail(&g->r, g->f->size, err, "file ends before the tensor data");

@@ -523,6 +523,10 @@ static rwkv_status check_shape(const rw_checkpoint *c, const rw_weight *w, rwkv_
         return rw_fail_at(err, RWKV_E_MODEL, t->file->path, t->offset,
                           "v%s: tensor %s: found elements of type %s; expected a float or quantized type",
                           rw_version_name(c->version), t->name, rw_type_name(t->type));
+    if (t->layout != RW_ROWS && w->rule->kind == RW_VECTOR)
+        return rw_fail_at(err, RWKV_E_MODEL, t->file->path, t->offset,
+                          "v%s: tensor %s: found it packed; expected a vector",
+                          rw_version_name(c->version), t->name);
     uint64_t want[4], found[RW_MAX_DIMS], a[4], b[RW_MAX_DIMS], n = 1;
     size_t n_want = 0;
     for (; n_want < 4 && w->rule->dims[n_want]; n_want++) {
@@ -794,7 +798,13 @@ void rw_checkpoint_fingerprint(const rw_checkpoint *c, uint8_t out[32]) {
 }
 
 void rw_checkpoint_weights_hash(const rw_checkpoint *c, uint8_t out[32]) {
-    enum { SAMPLE = 512 };
+    enum { SAMPLE = 512, GGUF_U8 = 0 };
+    const rw_meta *of_rows = rw_meta_find(c->table, RW_PACKED_HASH_KEY);
+    if (of_rows && of_rows->kind == RW_META_NUMBERS && of_rows->v.nums.gguf_type == GGUF_U8 &&
+        of_rows->v.nums.n == 32) {
+        memcpy(out, of_rows->v.nums.data, 32);
+        return;
+    }
     rw_sha256 s;
     rw_sha256_init(&s);
     for (size_t i = 0; i < c->table->n_tensors; i++) {

@@ -129,7 +129,9 @@ rw_type rw_checkpoint_main_type(const rw_checkpoint *c); /* that most bytes of m
 /* SHA-256 over version, sizes and the layer norms' weights as float32: the same for every format and
  * quantization of one model. */
 void rw_checkpoint_fingerprint(const rw_checkpoint *c, uint8_t out[32]);
-/* SHA-256 over names, types, shapes and samples of the data as stored. */
+/* SHA-256 over names, types, shapes and samples of the data as stored; a packed file has it from the
+ * file that it was made of, under this key: 32 bytes. */
+#define RW_PACKED_HASH_KEY "rwkv.packed.weights_hash"
 void rw_checkpoint_weights_hash(const rw_checkpoint *c, uint8_t out[32]);
 
 #endif

@@ -101,7 +101,22 @@ static void segment_logits(rw_eval *e) {
     }
 }
 
-rwkv_status rw_model_eval(struct rwkv_model *m, const int32_t *tokens, size_t n_rows, const rw_segment *segs,
+/* Rows are independent, so numbers that are lost in one segment cost only that one: its rows become zeros
+ * and the others go on. True if a segment broke that had been whole. */
+static bool find_broken(rw_eval *e, rw_segment *segs) {
+    bool found = false;
+    for (size_t i = 0; i < e->n_segs; i++) {
+        float *rows = e->x + segs[i].row * e->m->D;
+        size_t n = segs[i].n * e->m->D;
+        if (e->m->k->all_finite(rows, n)) continue;
+        memset(rows, 0, n * sizeof *rows);
+        found |= !segs[i].broken;
+        segs[i].broken = true;
+    }
+    return found;
+}
+
+rwkv_status rw_model_eval(struct rwkv_model *m, const int32_t *tokens, size_t n_rows, rw_segment *segs,
                           size_t n_segs, float *all, rwkv_error *err) {
     rwkv_status st = RWKV_OK;
     pthread_mutex_lock(&m->lock);
@@ -116,11 +131,10 @@ rwkv_status rw_model_eval(struct rwkv_model *m, const int32_t *tokens, size_t n_
     memcpy(e.x, e.x0, n_rows * m->D * sizeof *e.x);
     for (uint32_t l = 0; l < m->n_layer; l++) {
         m->arch->layer(&e, l);
-        if (m->k->all_finite(e.x, n_rows * m->D)) continue;
+        if (m->k->all_finite(e.x, n_rows * m->D) || !find_broken(&e, segs) || st != RWKV_OK) continue;
         st = rw_fail(err, RWKV_E_NUMERIC,
                      "%s: layer %u produced NaN or infinity; the file may be damaged (rwkv info --check)",
                      m->ckpt->table->path, l);
-        goto out;
     }
     if (all) {
         rows_job norm = {.e = &e, .weight = m->ln_out_w, .bias = m->ln_out_b};
@@ -131,7 +145,6 @@ rwkv_status rw_model_eval(struct rwkv_model *m, const int32_t *tokens, size_t n_
     } else {
         segment_logits(&e);
     }
-out:
     pthread_mutex_unlock(&m->lock);
     return st;
 }

@@ -116,6 +116,8 @@ static rwkv_status make_workspace(struct rwkv_model *m, rwkv_error *err) {
     m->work = rw_alloc_aligned(m->work_len * sizeof *m->work);
     m->panel = rw_alloc_aligned(panels * sizeof *m->panel);
     m->logits = rw_alloc_aligned(logits * sizeof *m->logits);
+    m->sparsity = rw_arena_alloc(&m->arena, 1, sizeof *m->sparsity);
+    if (!m->sparsity) return rw_nomem(err, sizeof *m->sparsity);
     if (m->packing) m->acts = rw_alloc_aligned(n_acts(m->ckpt) * sizeof *m->acts);
     if (m->packing) m->chosen = rw_alloc_aligned(n_chosen(m->ckpt) * sizeof *m->chosen);
     if (!m->work || !m->panel || !m->logits || (m->packing && (!m->acts || !m->chosen)))
@@ -169,7 +171,7 @@ static rwkv_status check_finite(const rw_table *t, rwkv_error *err) {
     rwkv_status st = RWKV_OK;
     for (size_t i = 0; i < t->n_tensors && st == RWKV_OK; i++) {
         const rw_tensor *w = &t->tensors[i];
-        if (!rw_type_is_float(w->type)) continue;
+        if (!rw_type_is_float(w->type) || w->layout != RW_ROWS) continue;
         const rw_type_info *type = rw_type_get(w->type);
         for (uint64_t at = 0; at < w->n_elems && st == RWKV_OK; at += CHUNK) {
             uint64_t n = w->n_elems - at < CHUNK ? w->n_elems - at : CHUNK;
@@ -261,6 +263,9 @@ static rwkv_status find_text(struct rwkv_model *m, const rwkv_model_options *opt
         m->chat = rw_template_choose(found ? own : NULL, own_len, m->ckpt->name, rw_version_name(m->ckpt->version),
                                      m->V);
     }
+    RW_TRY(rw_meta_str(t, "rwkv.sampling", &own, &own_len, &found, err));
+    const char *preset = found ? rw_sampling_find(own, own_len) : NULL;
+    m->sampling = preset ? preset : ""; /* a name of a later version is no reason to refuse a model */
     return RWKV_OK;
 }
 
@@ -329,10 +334,11 @@ void rwkv_model_info(const rwkv_model *m, rwkv_info *out) {
     *out = (rwkv_info){
         .path = c->table->path,
         .name = c->name,
-        .format = rw_container_name(c->table->container),
+        .format = c->table->packed ? "gguf (packed)" : rw_container_name(c->table->container),
         .version = rw_version_name(c->version),
         .type = rw_type_name(m->main_type),
         .chat = rwkv_template_name(m->chat),
+        .sampling = m->sampling,
         .tokenizer = m->tokenizer ? rwkv_tokenizer_kind(m->tokenizer) : "",
         .isa = m->k->name,
         .n_layer = m->n_layer, .n_embd = m->D, .n_att = m->A, .n_ffn = m->F,
@@ -342,6 +348,8 @@ void rwkv_model_info(const rwkv_model *m, rwkv_info *out) {
         .file_bytes = c->table->file_bytes,
         .state_bytes = m->state_len * sizeof(float),
         .session_bytes = (m->state_len + m->V) * sizeof(float),
+        .ffn_inputs = atomic_load(&m->sparsity->inputs),
+        .ffn_zeros = atomic_load(&m->sparsity->zeros),
     };
     for (size_t i = 0; i < c->table->n_tensors; i++) {
         out->n_params += c->table->tensors[i].n_elems;

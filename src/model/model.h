@@ -10,9 +10,10 @@
 #include "../kernels/kernels.h"
 #include "checkpoint.h"
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define RW_MAX_ROWS 128u
-#define RW_LOGIT_ROWS 8u
+#define RW_LOGIT_ROWS 32u
 
 /* A matrix as stored; y = scale * W x. If it is also packed its products are made with eight-bit
  * activations, or with bfloat16 ones. */
@@ -32,6 +33,7 @@ typedef struct rw_segment {
     size_t row;    /* first row */
     size_t n;      /* rows */
     float *logits; /* of the segment's last row, [V]; NULL: not wanted */
+    bool broken;   /* set by rw_model_eval: its rows became NaN or infinite */
 } rw_segment;
 
 /* Everything forward() works with. x enters as LN(emb; ln0) and leaves as the residual after the last
@@ -78,6 +80,11 @@ struct rw_arch {
     void (*layer)(rw_eval *e, uint32_t layer);
 };
 
+/* Inputs of RW_SPARSE matrices in passes of few rows; zero: in all rows of the pass. */
+typedef struct rw_sparsity {
+    atomic_uint_least64_t inputs, zeros;
+} rw_sparsity;
+
 extern const rw_arch rw_arch_v4, rw_arch_v5, rw_arch_v6, rw_arch_v7, rw_arch_v7a;
 
 struct rwkv_model {
@@ -104,19 +111,22 @@ struct rwkv_model {
     size_t work_len;            /* floats */
     float *panel;               /* [n_threads][panel_len] decoded weight rows */
     size_t panel_len;           /* floats per thread */
+    rw_sparsity *sparsity;      /* counted by products.c */
     rw_act *acts;               /* [n_acts] inputs of products, rounded; NULL: nothing is packed */
     rw_chosen *chosen;          /* [4 * tiles of F] columns of ffn.value that are needed */
     float *logits;              /* [RW_LOGIT_ROWS, V] when several sequences want theirs */
     rwkv_tokenizer *tokenizer;
     rwkv_error tokenizer_error; /* why there is none */
     const rwkv_template *chat;
+    const char *sampling; /* name of a preset, or "" */
     uint8_t fingerprint[32], weights_hash[32];
 };
 
 /* All layers for n_rows <= RW_MAX_ROWS rows in n_segs segments that cover them in order, then the logits
  * wanted: of each segment's last row, or, if all is not NULL, of every row, [n_rows, V]. Takes the model's
- * lock. RWKV_E_NUMERIC names the layer; the states are then undefined. */
-rwkv_status rw_model_eval(struct rwkv_model *m, const int32_t *tokens, size_t n_rows, const rw_segment *segs,
+ * lock. RWKV_E_NUMERIC names the layer; the states of the segments marked `broken` are then undefined, the
+ * others have been evaluated as if those were not there. */
+rwkv_status rw_model_eval(struct rwkv_model *m, const int32_t *tokens, size_t n_rows, rw_segment *segs,
                           size_t n_segs, float *all, rwkv_error *err);
 
 /* ---- packing.c: quantized matrices rearranged for integer products. Room is reserved when a matrix is
@@ -124,6 +134,9 @@ rwkv_status rw_model_eval(struct rwkv_model *m, const int32_t *tokens, size_t n_
 rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat *mat, rwkv_error *err);
 void rw_packing_run(struct rwkv_model *m); /* all that was reserved; then the file's own pages are released */
 void rw_packing_end(struct rwkv_model *m); /* forgets what is still to be packed */
+/* How a matrix with rows of `cols` elements of *type is packed, and as which type, in a model most of whose
+ * matrices are of type `main`. RW_ROWS: not. */
+rw_layout rw_packing_layout(const rw_rule *rule, rw_type main, uint32_t cols, rw_type *type);
 /* Bytes that packing adds to those of the file's matrices. flags: RWKV_MODEL_*. */
 uint64_t rw_packing_growth(const rw_checkpoint *c, uint32_t flags);
 

@@ -275,3 +275,31 @@ void rw_pack_bf16_strip(rw_type type, const uint8_t *rows, size_t row_bytes, siz
         }
     }
 }
+
+void rw_pack_rows(rw_layout layout, rw_type type, const uint8_t *rows, size_t row_bytes,
+                  size_t n_rows, size_t cols, uint8_t *out) {
+    (layout == RW_COLUMNS ? rw_pack_block : rw_pack_strip)(type, rows, row_bytes, n_rows, cols, out);
+}
+
+float rw_pack_factor(float *x, size_t n) {
+    float max = 0;
+    bool finite = true;
+    for (size_t k = 0; k < n; k++) {
+        finite &= isfinite(x[k]) != 0;
+        max = fabsf(x[k]) > max ? fabsf(x[k]) : max;
+    }
+    if (!finite || max > RW_FACTOR_MAX) return 0;
+    float factor = max > 1e-30f ? ldexpf(1.0f, ilogbf(max)) : 1.0f;
+    for (size_t k = 0; k < n; k++) x[k] /= factor;
+    return factor;
+}
+
+bool rw_layout_bytes(rw_layout layout, rw_type type, uint64_t rows, uint64_t cols,
+                     uint64_t *bytes) {
+    rw_pack pack = rw_pack_of(type);
+    if (pack == RW_NOT_PACKED || cols == 0 || cols > UINT32_MAX || rows > UINT64_MAX - 128 ||
+        cols % rw_type_get(type)->block_elems)
+        return false;
+    uint64_t unit_rows = rw_layout_rows(layout);
+    return rw_mul((rows + unit_rows - 1) / unit_rows, rw_layout_unit(layout, pack, cols), bytes);
+}

@@ -148,4 +148,25 @@ void rw_pack_block(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n
 void rw_pack_bf16_strip(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols,
                         uint8_t *out);
 
+/* ---- whole matrices, of rw_layout RW_STRIPS or RW_COLUMNS (blocks) */
+/* A file that holds such matrices has this key with this number, which changes whenever anything
+ * above does; the type of a tensor is then its rw_type + RW_LAYOUT_ID * its layout. */
+#define RW_LAYOUT_KEY "rwkv.packed.layout"
+enum { RW_LAYOUT_VERSION = 1, RW_LAYOUT_ID = 256 };
+static inline size_t rw_layout_rows(rw_layout layout) { /* of a strip or block */
+    return layout == RW_COLUMNS ? RW_BLOCK_ROWS : RW_STRIP_ROWS;
+}
+static inline size_t rw_layout_unit(rw_layout layout, rw_pack p, size_t cols) { /* its bytes */
+    return layout == RW_COLUMNS ? rw_block_bytes(p, cols) : rw_pack_strip_bytes(p, cols);
+}
+/* As rw_pack_strip or rw_pack_block. */
+void rw_pack_rows(rw_layout layout, rw_type type, const uint8_t *rows, size_t row_bytes,
+                  size_t n_rows, size_t cols, uint8_t *out);
+/* Divides a row by a power of two, which it returns, so that its float16 scales as Q8_0 stay out of
+ * the denormal range. 0: some are beyond RW_FACTOR_MAX or no numbers. */
+#define RW_FACTOR_MAX 1e30f
+float rw_pack_factor(float *x, size_t n);
+/* False if such rows cannot be packed or the size overflows. */
+bool rw_layout_bytes(rw_layout layout, rw_type type, uint64_t rows, uint64_t cols, uint64_t *bytes);
+
 #endif

@@ -32,6 +32,9 @@ typedef enum rw_type {
     RW_TYPE_COUNT = 32
 } rw_type;
 
+/* How the elements of a matrix are arranged: row after row, or in one of pack.h's ways. */
+typedef enum rw_layout { RW_ROWS, RW_STRIPS, RW_COLUMNS, RW_LAYOUT_COUNT } rw_layout;
+
 typedef struct rw_type_info {
     const char *name;      /* "Q4_0"; NULL: no such type */
     uint32_t block_elems;  /* 1, 32 or 256 */

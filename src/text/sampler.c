@@ -67,6 +67,14 @@ const char *rwkv_sampling_preset_name(size_t i) {
     return i < N_PRESETS ? presets[i].name : NULL;
 }
 
+const char *rw_sampling_find(const char *name, size_t len) {
+    for (size_t i = 0; i < N_PRESETS; i++) {
+        const char *own = presets[i].name;
+        if (strlen(own) == len && memcmp(own, name, len) == 0) return own;
+    }
+    return NULL;
+}
+
 rwkv_status rwkv_sampling_preset(rwkv_sampling *out, const char *name) {
     for (size_t i = 0; out && name && i < N_PRESETS; i++) {
         const struct preset *p = &presets[i];

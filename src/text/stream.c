@@ -12,7 +12,7 @@
 #define ROOM 4096u /* pushes up to this size allocate nothing */
 
 typedef struct stop {
-    uint8_t bytes[MAX_STOP_LEN];
+    uint8_t bytes[MAX_STOP_LEN + 1]; /* NUL-terminated */
     uint16_t border[MAX_STOP_LEN + 1]; /* [k]: longest proper border of the first k bytes */
     size_t len, matched;
 } stop;
@@ -22,6 +22,8 @@ struct rwkv_stream {
     size_t n_stops;
     rw_buf held; /* bytes not shown yet */
     rw_buf text; /* what the last call returned */
+    size_t matched;    /* pushed bytes, at the end, that a stop claims */
+    const char *found; /* the stop that ended it */
     bool over;
 };
 
@@ -74,18 +76,22 @@ void rwkv_stream_free(rwkv_stream *s) {
 
 void rwkv_stream_reset(rwkv_stream *s) {
     for (size_t i = 0; i < s->n_stops; i++) s->stops[i].matched = 0;
-    s->held.len = s->text.len = 0;
+    s->held.len = s->text.len = s->matched = 0;
+    s->found = NULL;
     s->over = false;
 }
 
-/* Knuth-Morris-Pratt for every stop. The length of the stop that this byte completes, or 0. */
+/* Knuth-Morris-Pratt for every stop. The length of the stop that this byte completes (then in
+ * `found`), or 0. */
 static size_t advance(rwkv_stream *s, uint8_t byte) {
     size_t complete = 0;
     for (size_t i = 0; i < s->n_stops; i++) {
         stop *p = &s->stops[i];
         while (p->matched > 0 && p->bytes[p->matched] != byte) p->matched = p->border[p->matched];
         if (p->bytes[p->matched] == byte) p->matched++;
-        if (p->matched == p->len && p->len > complete) complete = p->len;
+        if (p->matched < p->len || p->len <= complete) continue;
+        complete = p->len;
+        s->found = (const char *)p->bytes;
     }
     return complete;
 }
@@ -129,11 +135,13 @@ bool rwkv_stream_push(rwkv_stream *s, const char *bytes, size_t len, const char 
         } else if ((complete = advance(s, byte)) > 0) {
             s->over = true;
             show(s, s->held.len - complete, true);
+            s->matched = complete + (len - i - 1);
         }
     }
     for (size_t i = 0; i < s->n_stops; i++) {
         if (s->stops[i].matched > hold) hold = s->stops[i].matched;
     }
+    if (!s->found) s->matched = hold;
     if (!s->over && !show(s, s->held.len - hold, false)) s->over = true;
     if (s->over) s->held.len = 0;
     *text = (const char *)s->text.data;
@@ -148,4 +156,12 @@ void rwkv_stream_finish(rwkv_stream *s, const char **text, size_t *n) {
     s->held.len = 0;
     *text = (const char *)s->text.data;
     *n = s->text.len;
+}
+
+size_t rwkv_stream_matched(const rwkv_stream *s) {
+    return s->matched;
+}
+
+const char *rwkv_stream_stop(const rwkv_stream *s) {
+    return s->found;
 }

@@ -33,4 +33,7 @@ const rwkv_template *rw_template_choose(const char *gguf_template, size_t gguf_t
 /* RWKV_E_ARG that lists the names. */
 rwkv_status rw_template_unknown(const char *name, rwkv_error *err);
 
+/* The preset of this name, as a string that lives for ever; NULL if there is none. */
+const char *rw_sampling_find(const char *name, size_t len);
+
 #endif

@@ -1,0 +1,85 @@
+/* background.c - one thread, one queue. */
+#include "background.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct background {
+    pthread_t thread;
+    pthread_mutex_t lock; /* what follows */
+    pthread_cond_t wake;
+    task *queue, **end;
+    size_t n;
+    bool quit;
+    void (*finished)(void *owner, task *t);
+    void *owner;
+};
+
+static void *background_main(void *arg) {
+    background *w = arg;
+    pthread_mutex_lock(&w->lock);
+    for (;;) {
+        task *t = w->queue;
+        if (!t && w->quit) break;
+        if (!t) {
+            pthread_cond_wait(&w->wake, &w->lock);
+            continue;
+        }
+        w->queue = t->next;
+        if (!w->queue) w->end = &w->queue;
+        w->n--;
+        pthread_mutex_unlock(&w->lock);
+        t->run(t);
+        w->finished(w->owner, t);
+        pthread_mutex_lock(&w->lock);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+rwkv_status background_new(background **out, void (*finished)(void *owner, task *t), void *owner, rwkv_error *err) {
+    background *w = calloc(1, sizeof *w);
+    if (w) {
+        w->end = &w->queue;
+        w->finished = finished;
+        w->owner = owner;
+        pthread_mutex_init(&w->lock, NULL);
+        pthread_cond_init(&w->wake, NULL);
+        if (pthread_create(&w->thread, NULL, background_main, w) == 0) {
+            *out = w;
+            return RWKV_OK;
+        }
+        pthread_mutex_destroy(&w->lock);
+        pthread_cond_destroy(&w->wake);
+        free(w);
+    }
+    if (err) *err = (rwkv_error){RWKV_E_NOMEM, RWKV_NO_OFFSET, "", "a thread of the server cannot be started"};
+    return RWKV_E_NOMEM;
+}
+
+void background_free(background *w) {
+    if (!w) return;
+    pthread_mutex_lock(&w->lock);
+    w->quit = true;
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+    pthread_join(w->thread, NULL);
+    pthread_mutex_destroy(&w->lock);
+    pthread_cond_destroy(&w->wake);
+    free(w);
+}
+
+bool background_add(background *w, task *t, size_t most) {
+    pthread_mutex_lock(&w->lock);
+    bool room = !most || w->n < most;
+    if (room) {
+        t->next = NULL;
+        *w->end = t;
+        w->end = &t->next;
+        w->n++;
+        pthread_cond_signal(&w->wake);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return room;
+}
