@@ -212,7 +212,7 @@ static void wrong_headers(void **state) {
         {"blk.0.time_mix_key.weight", DIMS + 1, RW_ROWS, RWKV_E_FORMAT, "offset"},
         {"blk.0.time_mix_key.weight", DIMS + 1, RW_COLUMNS, RWKV_E_FORMAT, "offset"},
         {"blk.0.time_mix_key.weight", DIMS + 1, RW_LAYOUT_COUNT, RWKV_E_UNSUPPORTED, "type; found"},
-        {"blk.0.time_mix_key.weight", DIMS, RW_IQ4_NL, RWKV_E_FORMAT, "can be packed"},
+        {"blk.0.time_mix_key.weight", DIMS, RW_F16, RWKV_E_FORMAT, "can be packed"},
         {"blk.0.time_mix_key.weight", DIMS, RW_Q4_0, RWKV_E_FORMAT, "offset"},
         {"blk.0.time_mix_key.weight", 4, 64, RWKV_E_FORMAT, "offset"},
     };
