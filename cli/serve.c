@@ -18,7 +18,7 @@ enum { DRAIN_SECONDS = 30, WORKERS = 4, MAX_STATES = 64 };
 
 static model_args model_opts;
 static const char *host = "127.0.0.1", *port = "8080", *socket_path, *key_file, *store_name,
-                  *model_name, *access_log;
+                  *model_name, *access_log, *preset;
 static opt_list hosts, origins, aliases, states;
 static uint64_t cache_ram = 1024, cache_disk = 4096, session_ttl, session_quota;
 static uint64_t max_tokens = 8192, max_prompt = 1u << 20;
@@ -38,6 +38,9 @@ static const option_spec *options(void) {
          "name in /v1/models; default: the file's", "/v1/models 中的名称；默认取自文件名", 0, 0},
         {"alias", 0, OPT_STRINGS, &aliases, "NAME", "another name for the model; may be repeated",
          "模型的别名；可多次给出", 0, 0},
+        {"preset", 0, OPT_STRING, &preset, "NAME",
+         "sampling of requests that say nothing; default: chat, for plain text default",
+         "请求未指定时的采样预设；对话默认 chat，续写默认 default", 0, 0},
         {"", 0, OPT_HEADING, NULL, NULL, "Access", "访问", 0, 0},
         {"api-key-file", 0, OPT_STRING, &key_file, "FILE",
          "keys, one a line; also RWKV_API_KEYS=key,key", "密钥文件，每行一个；或 RWKV_API_KEYS=key,key",
@@ -214,15 +217,20 @@ static size_t blob_limit(const rwkv_info *i) {
            (size_t)max_prompt * 2 * sizeof(int32_t);
 }
 
-static int describe_model(server *s, const char *path, char name[128]) {
+static int describe_model(server *s, char name[128]) {
     rwkv_error err = {0};
     rwkv_model_info(s->model, &s->info);
     s->tokenizer = rwkv_model_tokenizer(s->model, &err);
     if (!s->tokenizer) return cli_error(&err);
     s->template = rwkv_model_template(s->model);
-    s->model_name = model_name ? model_name : name_of_file(path, name);
+    s->model_name = model_name ? model_name : name_of_file(s->info.path, name);
     s->aliases = aliases.items;
     s->n_aliases = aliases.n;
+    rwkv_sampling unused;
+    if (preset && rwkv_sampling_preset(&unused, preset) != RWKV_OK) {
+        return cli_fail(EXIT_USAGE, T("--preset: '%s' is unknown", "--preset：未知的 '%s'"), preset);
+    }
+    s->preset = preset;
     s->max_tokens = max_tokens;
     s->max_prompt = max_prompt;
     s->max_blob = blob_limit(&s->info);
@@ -304,8 +312,8 @@ static int serve(server *s, const char *path, auth *a) {
     int code = check_access(a);
     if (!code) code = open_log(&log);
     if (!code) catch_signals(&open);
-    if (!code) code = cli_open_model(&s->model, path, &model_opts);
-    if (!code) code = describe_model(s, path, name);
+    if (!code) code = cli_open_model_or_demo(&s->model, path, &model_opts);
+    if (!code) code = describe_model(s, name);
     if (!code) code = read_states(s, fixed);
     if (!code) code = open_store(s);
     if (!code) code = start_engine(s);
@@ -339,18 +347,18 @@ static int run(int argc, char **argv) {
     bool helped;
     int code = cli_parse("serve", options(), argc, argv, &n, &helped);
     if (code || helped) return code;
-    if (n != 1) {
-        return cli_fail(EXIT_USAGE, T("serve: expected a model file; see rwkv help serve",
-                                      "serve：需要一个模型文件；参见 rwkv help serve"));
+    if (n > 1) {
+        return cli_fail(EXIT_USAGE, T("serve: expected one model file; see rwkv help serve",
+                                      "serve：只需要一个模型文件；参见 rwkv help serve"));
     }
-    code = serve(&s, argv[1], &a);
+    code = serve(&s, n ? argv[1] : NULL, &a);
     auth_free(&a);
     return code;
 }
 
 const command cmd_serve = {
     "serve",
-    "MODEL [OPTIONS]",
+    "[MODEL] [OPTIONS]",
     "answer programs and people over HTTP, OpenAI-compatible",
     "通过 HTTP 提供服务，兼容 OpenAI 接口",
     run,

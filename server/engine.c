@@ -397,6 +397,7 @@ static void show_stats(engine *e) {
     s->hits_store = e->n_hits_store;
     s->misses = e->n_misses;
     s->tokens_cached = e->n_tokens_cached;
+    s->tokens_generated = e->n_generated;
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -472,8 +473,9 @@ static rwkv_status make_parts(engine *e, store *st, rwkv_error *err) {
 }
 
 static rwkv_status start_threads(engine *e, rwkv_error *err) {
-    rwkv_status status = background_new(&e->urgent, engine_finished, e, err);
-    if (status == RWKV_OK) status = background_new(&e->lazy, engine_finished, e, err);
+    enum { N_URGENT = 4 }; /* sessions are hashed and written independently of each other */
+    rwkv_status status = background_new(&e->urgent, N_URGENT, engine_finished, e, err);
+    if (status == RWKV_OK) status = background_new(&e->lazy, 1, engine_finished, e, err);
     if (status == RWKV_OK && pthread_create(&e->thread, NULL, engine_main, e))
         status = refuse(err, RWKV_E_NOMEM, "the engine's thread cannot be started");
     if (status == RWKV_OK) return status;

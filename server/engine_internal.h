@@ -121,7 +121,7 @@ struct engine {
     background *urgent, *lazy; /* what a lane waits for; snapshots on their way to the store */
     uint64_t listed_ns; /* when the store was last asked what it has */
     bool write_fails;
-    uint64_t n_hits_ram, n_hits_store, n_misses, n_tokens_cached, bytes_stored;
+    uint64_t n_hits_ram, n_hits_store, n_misses, n_tokens_cached, n_generated, bytes_stored;
 
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t wake;

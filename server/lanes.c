@@ -154,6 +154,7 @@ static void answer(engine *e, lane *l) {
         return;
     }
     l->n_generated++;
+    e->n_generated++;
     if (id == e->end && !j->ignore_end) {
         end_answer(e, l, JOB_STOP);
         return;
@@ -285,7 +286,6 @@ bool lanes_step(engine *e) {
     pace_learn(&e->pace, n_answers, n_rows ? n_rows : n - n_answers, seconds);
     pthread_mutex_lock(&e->lock);
     e->stats.steps++;
-    e->stats.tokens_generated += n_answers;
     e->stats.tokens_read += n_rows;
     e->stats.seconds_busy += seconds;
     pthread_mutex_unlock(&e->lock);

@@ -256,6 +256,7 @@ static void run_load(task *t) {
     if (l->stored == STORE_OK && !j->rewind) {
         l->read = rwkv_session_load(l->session, r->blob, r->n_blob, &info, err) == RWKV_OK;
         if (l->read && info.other_weights) r->flags &= ~(uint64_t)SESSION_OURS;
+        session_record_drop_blob(r);
     } else if (l->stored == STORE_NONE && j->state) {
         l->read = rwkv_session_load(l->session, j->state, j->n_state, NULL, err) == RWKV_OK;
     }

@@ -310,7 +310,7 @@ bool rw_layout_finite(rw_layout layout, rw_type type, const uint8_t *unit, size_
     unit += rows * sizeof(float);
     for (size_t i = 0; i < n; i++, unit += bytes) {
         finite &= halves_finite(unit + scales, groups * rows * (size_t)rw_pack_scales(p) / 2);
-        if (rw_pack_mins(p)) finite &= halves_finite(unit + mins, groups * rows);
+        finite &= halves_finite(unit + mins, groups * rows * (size_t)rw_pack_mins(p) / 2);
     }
     return finite;
 }

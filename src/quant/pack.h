@@ -17,7 +17,8 @@
  *
  *     element = factor * (scale * (q - zero) + min)
  *
- * q is unsigned; nibbles of IQ4 are numbers of a table's values, which gives q = value + 128. Rows and columns that the matrix lacks have scale and min 0.
+ * q is unsigned; nibbles of IQ4 are numbers of a table's values, which gives q = value + 128. Rows
+ * and columns that the matrix lacks have scale and min 0.
  *
  * A block is 128 rows. It begins with 128 factors; then one slab for every 32 columns:
  *

@@ -251,7 +251,7 @@ def test_info_routes():
     document = server.get("/openapi.json")[1]
     assert document["openapi"].startswith("3.1")
     for path, methods in document["paths"].items():
-        for method in methods:
+        for method in (m for m in methods if m != "parameters"):
             status, _, _ = server.ask(method.upper(), path.replace("{name}", "none"), raw=True,
                                       headers={"Content-Type": "text/none"})
             assert status not in (404, 405) or "{name}" in path, (method, path, status)
