@@ -146,7 +146,7 @@ void api_metrics(request *r) {
          (double)st.hits_store},
         {"cache_misses_total", "counter", "Prompts read from their beginning", (double)st.misses},
         {"state_bytes", "gauge", "Bytes of one state", (double)s->info.state_bytes},
-        {"connections", "gauge", "Open connections", (double)http_connections(s->http)},
+        {"connections", "gauge", "Open connections", (double)http_connections(r->owner)},
         {"resident_bytes", "gauge", "Resident memory of the process", (double)resident_bytes()},
     };
     bool ok = true;

@@ -67,7 +67,7 @@ struct request {
     size_t n_counted, n_dropped; /* bytes of the body: in the sum of all bodies; not kept */
 
     /* for the log: set by handlers, read when the request has ended */
-    uint64_t n_prompt, n_cached, n_generated;
+    atomic_uint_fast64_t n_prompt, n_cached, n_generated;
 
     atomic_uint references;
     void *user; /* of the handler; released with the request */
