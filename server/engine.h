@@ -22,7 +22,7 @@ typedef struct job job;
 
 typedef struct engine_options {
     uint32_t max_lanes;      /* answers at once; 0: 32 */
-    uint32_t max_queue;      /* jobs waiting; 0: 256 */
+    uint32_t max_queue;      /* jobs waiting; 0: 256. One tenant gets three quarters of a queue of 16 or more */
     uint32_t prompt_slice;   /* prompt tokens read between two steps of the others; 0: chosen from measured speed
                                 so that a step takes less than twice what it takes without */
     uint32_t snapshot_every; /* tokens; 0: 1024 */

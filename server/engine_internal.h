@@ -97,6 +97,7 @@ typedef struct lane {
     size_t follow_to;
     snapshot *wanted; /* that the task reads; pinned */
     bool read;        /* and it was there */
+    unsigned n_lost;  /* those that were not */
     session_record record;
     store_result stored; /* what the store said to the session's record */
 } lane;

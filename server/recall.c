@@ -19,6 +19,7 @@ enum {
     MARK_GAP = 32,       /* tokens between marks that are worth a pause */
     WORTH_FOLLOWING = 16, /* tokens that are not read twice */
     WORTH_WRITING = 256, /* tokens that it took: the store gets the snapshot of a message's end at once */
+    MOST_LOST = 2,       /* records that a lane may miss: a store that is down costs two time-outs */
     LIST_SECONDS = 30,   /* between looks at what other servers stored */
     MOST_WRITES = 4      /* snapshots waiting to be written */
 };
@@ -188,6 +189,7 @@ static void done_read(void *owner, task *t) {
         lane_read(e, l);
         return;
     }
+    l->n_lost++;
     tree_forget(e->tree, s);
     tree_unpin(e->tree, s);
     look_up(e, l);
@@ -220,7 +222,7 @@ static void look_up(engine *e, lane *l) {
         lane_read(e, l);
         return;
     }
-    snapshot *s = tree_find(e->tree, j->tenant->name, j->text->ids, l->n_target);
+    snapshot *s = tree_find(e->tree, j->tenant->name, j->text->ids, l->n_target, l->n_lost < MOST_LOST);
     if (s && s->n <= l->n_fed) s = NULL;
     lane *leader = find_leader(e, l, s ? s->n : l->n_fed, &l->follow_to);
     if (leader) {

@@ -62,16 +62,17 @@ class Client(threading.Thread):
 
 def main():
     acked = [{} for _ in range(USERS)]
+    turns = [0] * USERS
     rng = random.Random(11)
     with Server(store="sqlite:FOLDER/kill.db") as server:
         path = os.path.join(server.folder, "kill.db")
         for n in range(ROUNDS):
-            turns = []
+            kept, turns = turns, []
             for user in range(USERS):
                 status, info, _ = server.get("/v1/sessions/user%d" % user)
                 turns.append(info["turns"] if status == 200 else 0)
-                known = max(acked[user], default=-1) + 1
-                assert known <= turns[user] <= known + 1, "round %d user %d: %d turns acknowledged, %d kept" % (
+                known = max(kept[user], max(acked[user], default=-1) + 1)
+                assert known <= turns[user] <= known + 1, "round %d user %d: %d turns known, %d kept" % (
                     n, user, known, turns[user])
             clients = [Client(server, user, turns[user], acked[user]) for user in range(USERS)]
             for c in clients:
