@@ -228,7 +228,7 @@ static int describe_model(server *s, char name[128]) {
         return cli_fail(EXIT_USAGE, T("--preset: '%s' is unknown", "--preset：未知的 '%s'"),
                         preset);
     }
-    s->preset = preset;
+    s->preset = preset ? preset : *s->info.sampling ? s->info.sampling : NULL;
     s->max_tokens = max_tokens;
     s->max_prompt = max_prompt;
     s->max_blob = blob_limit(&s->info);
