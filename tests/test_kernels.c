@@ -3,6 +3,7 @@
  * buffer; and the promise that no result depends on how much is computed together. */
 #include "guard.h"
 #include "kernels/kernels.h"
+#include "quant/blocks.h"
 #include <float.h>
 #include <math.h>
 
@@ -10,8 +11,8 @@ static const rw_kernels *tables[8];
 static int n_tables;
 
 static int find_tables(void **state) {
-    static const char *const names[] = {"scalar", "avx2",         "avx512",
-                                        "neon",   "neon-dotprod", "neon-i8mm"};
+    static const char *const names[] = {"scalar",      "avx2", "avxvnni",      "avx512",
+                                        "avx512-bf16", "neon", "neon-dotprod", "neon-i8mm"};
     (void)state;
     n_tables = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -72,8 +73,9 @@ static void test_tables_are_complete(void **state) {
     for (int i = 0; i < n_tables; i++) {
         void (*fields[(sizeof(rw_kernels) - sizeof(char *)) / sizeof(void (*)(void))])(void);
         memcpy(fields, &tables[i]->decode, sizeof fields);
+        const size_t optional = offsetof(rw_kernels, matmul_bf16_strips) / sizeof *fields - 1;
         for (size_t f = RW_TYPE_COUNT; f < sizeof fields / sizeof *fields; f++)
-            assert_non_null(fields[f]);
+            if (f != optional) assert_non_null(fields[f]);
         for (uint32_t t = 0; t < RW_TYPE_COUNT; t++) {
             assert_int_equal(tables[i]->decode[t] != NULL, rw_type_is_float((rw_type)t));
         }
@@ -258,8 +260,8 @@ static void test_matmul_hard_values(void **state) {
 
 /* ---- integer products */
 
-static const rw_type packed_types[] = {RW_Q4_0, RW_Q4_1, RW_Q5_0, RW_Q5_1,
-                                       RW_Q8_0, RW_Q4_K, RW_Q5_K, RW_Q6_K};
+static const rw_type packed_types[] = {RW_Q4_0, RW_Q4_1, RW_Q5_0, RW_Q5_1,   RW_Q8_0,   RW_Q2_K,
+                                       RW_Q3_K, RW_Q4_K, RW_Q5_K, RW_Q6_K,   RW_IQ4_NL, RW_IQ4_XS};
 enum { N_PACKED = sizeof packed_types / sizeof *packed_types };
 
 static size_t n_acts(size_t n) {
@@ -335,6 +337,22 @@ typedef struct packed {
     size_t row_bytes;
 } packed;
 
+/* Blocks of types that we do not write: any bytes, and float16 factors of about 0.01. */
+static void random_blocks(rw_type type, uint8_t *blocks, size_t bytes, uint64_t *seed) {
+    static const struct {
+        rw_type type;
+        int d_at, dmin_at;
+    } places[] = {{RW_Q2_K, 80, 82}, {RW_Q3_K, 108, -1}, {RW_IQ4_NL, 0, -1}, {RW_IQ4_XS, 0, -1}};
+    size_t i = 0;
+    while (places[i].type != type) i++;
+    for (size_t j = 0; j < bytes; j++) blocks[j] = (uint8_t)(rng_u64(seed) >> 56);
+    for (size_t b = 0; b < bytes; b += rw_type_get(type)->block_bytes) {
+        rw_put_half(blocks + b + places[i].d_at, 0.01f + 0.01f * rng_uniform(seed));
+        if (places[i].dmin_at >= 0)
+            rw_put_half(blocks + b + places[i].dmin_at, 0.01f + 0.01f * rng_uniform(seed));
+    }
+}
+
 /* Encoded normal numbers, or, with noise, any bytes. */
 static packed make_packed(rw_type type, size_t rows, size_t cols, bool noise) {
     uint64_t bytes, seed = rows * 31 + cols + type;
@@ -343,7 +361,10 @@ static packed make_packed(rw_type type, size_t rows, size_t cols, bool noise) {
     p.blocks = guard_new(rows * bytes);
     float *values = malloc(rows * cols * sizeof *values);
     for (size_t i = 0; i < rows * cols; i++) values[i] = 0.02f * rng_normal(&seed);
-    rw_type_get(type)->encode(values, p.blocks.p, rows * cols);
+    if (rw_type_get(type)->encode)
+        rw_type_get(type)->encode(values, p.blocks.p, rows * cols);
+    else
+        random_blocks(type, p.blocks.p, rows * bytes, &seed);
     for (size_t i = 0; noise && i < rows * bytes; i++)
         ((uint8_t *)p.blocks.p)[i] = (uint8_t)rng_u64(&seed);
     free(values);
@@ -502,8 +523,11 @@ static void check_columns(const packed *p, size_t tokens, uint64_t seed, uint64_
     for (int i = 0; i < n_tables; i++) {
         for (int all = 0; all < 2; all++) {
             guarded y = guard_new(n * sizeof(float));
-            tables[i]->matmul_columns[pack](blocks.p, p->cols, p->rows, a.p, tokens, all, 0.7f, y.p,
+            guarded c = guard_new(p->cols / 64 * (size_t)rw_pack_scales(pack) * sizeof(rw_chosen));
+            rw_choose_columns(pack, a.p, tokens, p->cols, all, c.p);
+            tables[i]->matmul_columns[pack](blocks.p, p->cols, p->rows, a.p, c.p, tokens, 0.7f, y.p,
                                             stride);
+            guard_free(c);
             same_bits(y.p, want.p, n);
             guard_free(y);
         }
@@ -589,6 +613,58 @@ static void test_wide_strips(void **state) {
             guard_free(x);
             free_packed(p);
         }
+    }
+}
+
+/* ---- strips of bfloat16 */
+
+static float as_bfloat(float v) {
+    return rw_bf16_to_f32(rw_f32_to_bf16(v));
+}
+
+/* The instruction's own order: of every two columns the second, then the first. */
+static float bfloat_product(const float *w, const float *x, size_t n, float scale) {
+    float sum = 0;
+    for (size_t k = 0; k < n; k += 2) {
+        if (k + 1 < n) sum += as_bfloat(w[k + 1]) * as_bfloat(x[k + 1]);
+        sum += as_bfloat(w[k]) * as_bfloat(x[k]);
+    }
+    return sum * scale;
+}
+
+static void check_bf16_strips(const rw_kernels *k, size_t rows, size_t cols, size_t tokens) {
+    size_t stride = rows + 3, strip = rw_bf16_strip_bytes(cols), n_strips = (rows + 15) / 16;
+    guarded w = random_floats(rows * cols, rows + cols, 1.0f),
+            x = random_floats(tokens * cols, cols + tokens, 2.0f);
+    guarded strips = guard_new(n_strips * strip),
+            y = guard_new((tokens * stride - 3) * sizeof(float));
+    const float *wp = w.p, *xp = x.p, *yp = y.p;
+    for (size_t s = 0; s < n_strips; s++)
+        rw_pack_bf16_strip(RW_F32, (const uint8_t *)(wp + 16 * s * cols), cols * sizeof *wp,
+                           rows - 16 * s < 16 ? rows - 16 * s : 16, cols,
+                           (uint8_t *)strips.p + s * strip);
+    k->matmul_bf16_strips(strips.p, cols, rows, xp, cols, tokens, 0.7f, y.p, stride);
+    for (size_t t = 0; t < tokens; t++) {
+        for (size_t r = 0; r < rows; r++) {
+            float want = bfloat_product(wp + r * cols, xp + t * cols, cols, 0.7f);
+            same_bits(&yp[t * stride + r], &want, 1);
+        }
+        for (size_t i = 0; i < 3 && t + 1 < tokens; i++) assert_true(yp[t * stride + rows + i] == 0);
+    }
+    guarded all[] = {w, x, strips, y};
+    for (int g = 0; g < 4; g++) guard_free(all[g]);
+}
+
+static void test_bf16_strips(void **state) {
+    (void)state;
+    for (int i = 0; i < n_tables; i++) {
+        if (!tables[i]->matmul_bf16_strips) continue;
+        for (size_t cols = 1; cols <= 70; cols++)
+            check_bf16_strips(tables[i], 1 + cols % 40, cols, 1 + cols % 13);
+        for (size_t tokens = 1; tokens <= 27; tokens++)
+            check_bf16_strips(tables[i], 5 * tokens, 96, tokens);
+        check_bf16_strips(tables[i], 83, 1024, 5);
+        check_bf16_strips(tables[i], 67, 2500, 3); /* several pieces of a row */
     }
 }
 
@@ -910,6 +986,70 @@ static void check_wkv7(const rw_kernels *kernels, size_t n) {
     for (int g = 0; g < 9; g++) guard_free(all[g]);
 }
 
+static void test_decay6(void **state) {
+    (void)state;
+    for (int i = 0; i < n_tables; i++) {
+        for (size_t n = 0; n <= MAX_N; n++) {
+            guarded a = random_floats(n, n, 12.0f), d = random_floats(n, n + 1, n % 2 ? 5.0f : 120.0f);
+            guarded got = guard_copy(d.p, n * sizeof(float));
+            tables[i]->decay6(a.p, got.p, n);
+            for (size_t j = 0; j < n; j++) {
+                double e = exp((double)(((float *)a.p)[j] + ((float *)d.p)[j])), want = exp(-e);
+                if (!(fabs(((float *)got.p)[j] - want) <= 2e-7 * (1 + fmin(e, 1e9)) * want + 1e-40))
+                    fail_msg("%s: %g, exact %g", tables[i]->name, (double)((float *)got.p)[j], want);
+            }
+            guard_free(a);
+            guard_free(d);
+            guard_free(got);
+        }
+    }
+}
+
+enum { W0, A0, V0, K_K, K_A, R_K, LN_W, LN_B, FIRST, N_IN, R = N_IN, K, V, G, D, A, VL, KAPPA, Y, N_HEAD };
+
+/* Against the formulas in scalar.c, in float64. near: relative to the size of the numbers. */
+static void check_head7(const rw_kernels *k, size_t n, bool first_layer) {
+    guarded g[N_HEAD];
+    double x[N_HEAD][MAX_N], norm = 0, bonus = 0, mean = 0, var = 0;
+    float *p[N_HEAD];
+    for (size_t i = 0; i < N_HEAD; i++) {
+        g[i] = random_floats(n, 10 * n + i, i == D || i == A ? 4.0f : 1.0f);
+        p[i] = g[i].p;
+        for (size_t j = 0; j < n; j++) x[i][j] = p[i][j];
+    }
+    rw_head7 h = {p[W0], p[A0], p[V0], p[K_K], p[K_A], p[R_K], p[LN_W], p[LN_B], p[R], p[K], p[V], p[G],
+                  p[D], p[A], first_layer ? NULL : p[VL], p[FIRST], p[KAPPA], p[Y], 1e-3f};
+    k->prepare7(&h, n);
+    k->finish7(&h, n);
+    for (size_t j = 0; j < n; j++) {
+        x[KAPPA][j] = x[K][j] * x[K_K][j];
+        norm += x[KAPPA][j] * x[KAPPA][j];
+        x[D][j] = exp(-0.6065306597126334 * exact_sigmoid(x[W0][j] + x[D][j]));
+        x[A][j] = exact_sigmoid(x[A0][j] + x[A][j]);
+        x[K][j] *= 1 + (x[A][j] - 1) * x[K_A][j];
+        if (!first_layer) x[V][j] += (x[FIRST][j] - x[V][j]) * exact_sigmoid(x[V0][j] + x[VL][j]);
+        bonus += x[R][j] * x[K][j] * x[R_K][j];
+        mean += x[Y][j] / (double)n;
+    }
+    for (size_t j = 0; j < n; j++) var += (x[Y][j] - mean) * (x[Y][j] - mean) / (double)n;
+    for (size_t j = 0; j < n; j++) {
+        double y = (x[Y][j] - mean) / sqrt(var + 1e-3) * x[LN_W][j] + x[LN_B][j];
+        assert_true(fabs(p[D][j] - x[D][j]) <= 3e-7);
+        assert_true(fabs(p[A][j] - x[A][j]) <= 3e-7);
+        assert_true(fabs(p[KAPPA][j] - x[KAPPA][j] / sqrt(norm)) <= 1e-6);
+        assert_true(fabs(p[K][j] - x[K][j]) <= 1e-6 && fabs(p[V][j] - x[V][j]) <= 1e-6);
+        assert_true(n == 1 || fabs(p[Y][j] - (y + bonus * x[V][j]) * x[G][j]) <= 2e-5);
+    }
+    for (size_t i = 0; i < N_HEAD; i++) guard_free(g[i]);
+}
+
+static void test_head7(void **state) {
+    (void)state;
+    for (int i = 0; i < n_tables; i++) {
+        for (size_t n = 1; n <= MAX_N; n++) check_head7(tables[i], n, n % 4 == 0);
+    }
+}
+
 static void test_wkv6_and_wkv7(void **state) {
     (void)state;
     for (int i = 0; i < n_tables; i++) {
@@ -938,6 +1078,7 @@ int main(void) {
         cmocka_unit_test(test_packed_tiles),
         cmocka_unit_test(test_columns_skip_zeros),
         cmocka_unit_test(test_wide_strips),
+        cmocka_unit_test(test_bf16_strips),
         cmocka_unit_test(test_layer_norm),
         cmocka_unit_test(test_mixes),
         cmocka_unit_test(test_function_accuracy),
@@ -945,6 +1086,8 @@ int main(void) {
         cmocka_unit_test(test_function_limits),
         cmocka_unit_test(test_all_finite),
         cmocka_unit_test(test_wkv4),
+        cmocka_unit_test(test_decay6),
+        cmocka_unit_test(test_head7),
         cmocka_unit_test(test_wkv6_and_wkv7),
     };
     return cmocka_run_group_tests(tests, find_tables, NULL);

@@ -137,5 +137,6 @@ uint64_t rw_le64(const void *p);
 uint64_t rw_os_memory_available(void); /* bytes, honouring cgroup limits; 0: unknown */
 uint32_t rw_os_physical_cores(void);
 uint64_t rw_os_now_ns(void);           /* monotonic */
+void rw_os_huge_pages(void *p, size_t bytes); /* asks for them; memory must not have been touched yet */
 
 #endif

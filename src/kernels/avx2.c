@@ -179,25 +179,21 @@ INLINE void widen16(b16 q, f8 *a, f8 *b) {
     *b = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(q, 8)));
 }
 
+#ifdef RW_AVX512
+#include "wkv7_avx512.h"
+#endif
 #include "floats.h"
 #include "decode.h"
 
-/* ---- for columns.h: bit j tells that byte j of 32 is not zero */
-
-INLINE uint32_t nonzero_bytes(const int8_t *q) {
-    __m256i v = _mm256_loadu_si256((const __m256i *)q);
-    return ~(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_setzero_si256()));
-}
-
 INLINE void fetch(const uint8_t *p) {
-    _mm_prefetch((const char *)p, _MM_HINT_T0);
+    _mm_prefetch((const char *)p, _MM_HINT_T1);
 }
 
 #ifndef RW_AVX512
 /* ---- products with packed matrices: sixteen lanes are two registers. Three tokens are twelve
  * accumulators of the sixteen registers. */
 
-enum { LANES = 16, MOST_TOKENS = 3 };
+enum { LANES = 16, MOST_TOKENS = 3, SIGNED_BYTES = 0 };
 
 typedef struct vi {
     __m256i lo, hi;
@@ -257,21 +253,38 @@ INLINE void put_line(uint8_t *p, vi v) {
     _mm256_storeu_si256((__m256i *)(p + 32), v.hi);
 }
 
+INLINE vi lookup(const int8_t table[16], vi index) {
+    __m256i t = _mm256_broadcastsi128_si256(load16(table));
+    return (vi){_mm256_shuffle_epi8(t, index.lo), _mm256_shuffle_epi8(t, index.hi)};
+}
+
+INLINE vi minus_128(vi v) {
+    const __m256i top = _mm256_set1_epi8(-128);
+    return (vi){_mm256_xor_si256(v.lo, top), _mm256_xor_si256(v.hi, top)};
+}
+
 INLINE vi all_words(int32_t v) {
     return (vi){_mm256_set1_epi32(v), _mm256_set1_epi32(v)};
 }
 
+#ifdef RW_AVXVNNI
+INLINE __m256i dot4_half(const rw_pack P, __m256i acc, __m256i w, __m256i x) {
+    (void)P;
+    return _mm256_dpbusd_avx_epi32(acc, w, x);
+}
+#else
 /* Sums of two products fit in 16 bits when q has at most six (63 * 127 * 2); with eight bits each
  * product (255 * 127) is widened on its own. */
 INLINE __m256i dot4_half(const rw_pack P, __m256i acc, __m256i w, __m256i x) {
     const __m256i ones = _mm256_set1_epi16(1), even = _mm256_set1_epi16(0x00ff);
-    if (P != RW_PACK_8)
+    if (!rw_pack_bytes(P))
         return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), ones));
     __m256i a = _mm256_maddubs_epi16(_mm256_and_si256(w, even), x);
     __m256i b = _mm256_maddubs_epi16(_mm256_andnot_si256(even, w), x);
     return _mm256_add_epi32(
         acc, _mm256_add_epi32(_mm256_madd_epi16(a, ones), _mm256_madd_epi16(b, ones)));
 }
+#endif
 
 /* acc + w * (quad i) */
 INLINE vi dot4(const rw_pack P, vi acc, vi w, const int8_t *q, const int i) {
@@ -379,6 +392,8 @@ static void quantize(const float *x, size_t n, rw_act *out, size_t stride) {
 
 #include "table.h"
 
-#ifndef RW_AVX512
+#if defined(RW_AVXVNNI)
+const rw_kernels rw_kernels_avxvnni = {.name = "avxvnni", KERNELS};
+#elif !defined(RW_AVX512)
 const rw_kernels rw_kernels_avx2 = {.name = "avx2", KERNELS};
 #endif

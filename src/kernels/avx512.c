@@ -5,7 +5,7 @@
 #include "avx2.c"
 
 /* Twelve tokens: 24 accumulators of the 32 registers. */
-enum { LANES = 16, MOST_TOKENS = 12 };
+enum { LANES = 16, MOST_TOKENS = 12, SIGNED_BYTES = 0 };
 
 typedef __m512i vi;
 typedef __m512 vf;
@@ -49,6 +49,14 @@ INLINE vi mix_pairs(vi a, vi b, const int upper) {
 
 INLINE void put_line(uint8_t *p, vi v) {
     _mm512_storeu_si512(p, v);
+}
+
+INLINE vi lookup(const int8_t table[16], vi index) {
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load16(table)), index);
+}
+
+INLINE vi minus_128(vi v) {
+    return _mm512_xor_si512(v, _mm512_set1_epi8(-128));
 }
 
 INLINE vi all_words(int32_t v) {
@@ -99,3 +107,5 @@ INLINE void put_rows(float *y, vf v, size_t n) {
 #include "columns.h"
 
 const rw_kernels rw_kernels_avx512 = {.name = "avx512", KERNELS};
+const rw_kernels rw_kernels_avx512_bf16 = {
+    .name = "avx512-bf16", KERNELS, .matmul_bf16_strips = rw_matmul_bf16_strips};

@@ -6,13 +6,18 @@ enum { PARTS = RW_STRIP_ROWS / LANES, PART_BYTES = 4 * LANES };
 
 /* ---- wide strips */
 
+/* Wide tiles hold unsigned bytes. */
+INLINE void put_wide(const rw_pack P, uint8_t *p, vi v) {
+    put_line(p, SIGNED_BYTES && rw_pack_bytes(P) ? minus_128(v) : v);
+}
+
 INLINE void widen(const rw_pack P, const uint8_t *tile, size_t n_tiles, uint8_t *out) {
     const size_t scales = rw_pack_tile_bytes(P) - rw_pack_scales_at(P);
     for (size_t k = 0; k < n_tiles; k++, tile += rw_pack_tile_bytes(P), out += rw_wide_bytes(P)) {
         if (P == RW_PACK_8) memcpy(out, tile, 16 * RW_LINE);
         UNROLL for (int i = 0; i < 16 && P != RW_PACK_8; i++) {
             UNROLL for (int part = 0; part < PARTS; part++)
-                put_line(out + i * RW_LINE + part * PART_BYTES,
+                put_wide(P, out + i * RW_LINE + part * PART_BYTES,
                          quad_line(P, tile + part * PART_BYTES, i / 8, i % 8));
         }
         memcpy(out + 16 * RW_LINE, tile + rw_pack_scales_at(P), scales);
@@ -41,10 +46,7 @@ INLINE void wide_tokens(const rw_pack P, const int NT, const uint8_t *tiles, siz
 #define TOKENS(N)                                                                                  \
     for (; N <= NT && n_tokens >= N; n_tokens -= N, x += N, sums += 16 * N)                        \
         wide_tiles(P, N, tiles, n_tiles, x, stride, sums);
-    /* clang-format off */
-    TOKENS(12) TOKENS(11) TOKENS(10) TOKENS(9) TOKENS(8) TOKENS(7)
-    TOKENS(6) TOKENS(5) TOKENS(4) TOKENS(3) TOKENS(2) TOKENS(1)
-    /* clang-format on */
+    TOKENS(12) TOKENS(8) TOKENS(6) TOKENS(4) TOKENS(3) TOKENS(2) TOKENS(1)
 #undef TOKENS
 }
 
@@ -58,6 +60,7 @@ INLINE vi column_part(const rw_pack P, const uint8_t *slab, size_t c, const int 
     }
     vi v = line(slab + c * RW_LINE + part * PART_BYTES);
     v = half ? and_bytes(shift_right(v, 4), 0x0f) : and_bytes(v, 0x0f);
+    if (P == RW_PACK_IQ4) return iq4_bytes(v);
     const uint8_t *plane =
         slab + rw_slab_planes_at(P) + (2 * (c / 8) + (size_t)half) * RW_LINE + part * PART_BYTES;
     UNROLL for (int b = 4; b < rw_pack_bits(P); b++, plane += 8 * RW_LINE)
@@ -78,38 +81,8 @@ INLINE void column_quads(const rw_pack P, const uint8_t *slab, const uint8_t *c,
     out[3] = mix_pairs(high, high2, 1);
 }
 
-/* Columns of group g that some token's activations need. */
-INLINE uint32_t active_columns(const int NT, const rw_act *x, size_t g) {
-    uint32_t mask = 0;
-    UNROLL for (int t = 0; t < NT; t++) mask |= nonzero_bytes(x[t].q + 32 * g);
-    return mask;
-}
-
-/* Columns with their activations, four by four; 16 bytes of one token's can be read from any quad. */
-typedef struct chosen {
-    size_t n; /* quads */
-    uint8_t column[RW_SLAB_COLS];
-    int8_t quad[RW_SLAB_COLS / 4 * RW_FEW * 4 + 12];
-} chosen;
-
-/* The columns in `mask`, and zeros to complete the last quad. */
-INLINE void choose(const int NT, uint32_t mask, const rw_act *x, size_t g, chosen *out) {
-    size_t n = 0;
-    for (; mask; mask &= mask - 1, n++) {
-        size_t c = (size_t)__builtin_ctz(mask);
-        out->column[n] = (uint8_t)c;
-        UNROLL for (int t = 0; t < NT; t++)
-            out->quad[(n / 4 * RW_FEW + (size_t)t) * 4 + n % 4] = x[t].q[32 * g + c];
-    }
-    for (; n % 4; n++) {
-        out->column[n] = out->column[n - 1];
-        UNROLL for (int t = 0; t < NT; t++) out->quad[(n / 4 * RW_FEW + (size_t)t) * 4 + n % 4] = 0;
-    }
-    out->n = n / 4;
-}
-
-/* What the chosen columns of scale s add to half of the strips. */
-INLINE void half_sums(const rw_pack P, const int NT, const uint8_t *slab, const chosen *c,
+/* What the chosen columns of scale s, of a slab that is group g of its tile, add to half of the rows. */
+INLINE void half_sums(const rw_pack P, const int NT, const uint8_t *slab, const rw_chosen *c,
                       const rw_act *x, const size_t g, const int s, const int half,
                       vf sum[][RW_FEW]) {
     const int scale_of_tile = (int)g * rw_pack_scales(P) / 2 + s;
@@ -122,8 +95,8 @@ INLINE void half_sums(const rw_pack P, const int NT, const uint8_t *slab, const 
         for (size_t i = 0; i < c->n; i++) {
             column_quads(P, slab, c->column + 4 * i, half, part, w);
             UNROLL for (int t = 0; t < NT; t++) {
-                UNROLL for (int j = 0; j < 4; j++)
-                    acc[j][t] = dot4(P, acc[j][t], w[j], c->quad + 4 * (i * RW_FEW + (size_t)t), 0);
+                const int8_t *quad = c->quad + 4 * (i * (size_t)NT + (size_t)t);
+                UNROLL for (int j = 0; j < 4; j++) acc[j][t] = dot4(P, acc[j][t], w[j], quad, 0);
             }
         }
         const uint8_t *scales = slab + rw_slab_scales_at(P) +
@@ -139,53 +112,49 @@ INLINE void half_sums(const rw_pack P, const int NT, const uint8_t *slab, const 
 
 /* What a slab, group g of its tile, adds to the sums of a block's rows. */
 INLINE void slab_sums(const rw_pack P, const int NT, const uint8_t *slab, const rw_act *x,
-                      const size_t g, uint32_t mask, vf sum[][RW_FEW]) {
-    const int n_scales = rw_pack_scales(P) / 2;
-    chosen c;
-    UNROLL for (int s = 0; s < n_scales; s++) {
-        choose(NT, n_scales == 1 ? mask : mask & 0xffffu << 16 * s, x, g, &c);
+                      const rw_chosen *c, const size_t g, vf sum[][RW_FEW]) {
+    UNROLL for (int s = 0; s < rw_pack_scales(P) / 2; s++) {
         UNROLL for (int half = 0; half < 2; half++)
-            half_sums(P, NT, slab, &c, x, g, s, half, sum);
-    }
-    if (!rw_pack_mins(P)) return;
-    UNROLL for (int i = 0; i < 8 * PARTS; i++) {
-        vf min = halves(slab + rw_slab_mins_at(P) + 2 * LANES * i);
-        UNROLL for (int t = 0; t < NT; t++) sum[i][t] =
-            fused(min, all_floats(x[t].dsum[g]), sum[i][t]);
+            half_sums(P, NT, slab, c + s, x, g, s, half, sum);
+        if (!rw_pack_mins(P)) continue;
+        const int of_tile = (int)g * rw_pack_scales(P) / 2 + s;
+        UNROLL for (int i = 0; i < 8 * PARTS; i++) {
+            vf min = halves(slab + rw_slab_mins_at(P) + 2 * RW_BLOCK_ROWS * s + 2 * LANES * i);
+            UNROLL for (int t = 0; t < NT; t++) sum[i][t] =
+                fused(min, all_floats(min_factor(P, x + t, of_tile)), sum[i][t]);
+        }
     }
 }
 
-/* The lines of a slab that its columns in `mask` need. */
-INLINE void fetch_slab(const rw_pack P, const uint8_t *slab, uint32_t mask) {
-    if (!mask) return;
+/* The lines of a slab that the chosen columns need. */
+INLINE void fetch_slab(const rw_pack P, const uint8_t *slab, const rw_chosen *c) {
+    if (c->zero) return;
     for (size_t at = rw_slab_planes_at(P); at < rw_slab_bytes(P); at += RW_LINE) fetch(slab + at);
-    for (; mask; mask &= mask - 1) {
-        size_t c = (size_t)__builtin_ctz(mask);
-        fetch(slab + c * (P == RW_PACK_8 ? 2 : 1) * RW_LINE);
-        if (P == RW_PACK_8) fetch(slab + (2 * c + 1) * RW_LINE);
+    for (int s = 0; s < rw_pack_scales(P) / 2; s++, c++) {
+        for (size_t i = 0; i < 4 * (size_t)c->n; i++) {
+            fetch(slab + c->column[i] * (P == RW_PACK_8 ? 2 : 1) * RW_LINE);
+            if (P == RW_PACK_8) fetch(slab + (2 * c->column[i] + 1) * RW_LINE);
+        }
     }
 }
 
 /* Slabs are fetched a few slabs before they are used. */
 INLINE void block_rows(const rw_pack P, const int NT, const uint8_t *block, size_t cols,
-                       size_t n_rows, const rw_act *x, size_t x_stride, bool all, float scale,
+                       size_t n_rows, const rw_act *x, const rw_chosen *chosen, float scale,
                        float *y, size_t y_stride) {
-    enum { AHEAD = 4, VECTORS = 8 * PARTS };
-    size_t n_slabs = cols / RW_SLAB_COLS;
+    enum { AHEAD = 8, VECTORS = 8 * PARTS };
+    const size_t n_scales = (size_t)rw_pack_scales(P) / 2, n_slabs = cols / RW_SLAB_COLS;
     for (size_t r = 0; r < n_rows; r += RW_BLOCK_ROWS, block += rw_block_bytes(P, cols)) {
         const uint8_t *slab = block + 4 * RW_BLOCK_ROWS;
+        const rw_chosen *c = chosen;
         vf sum[VECTORS][RW_FEW];
         UNROLL for (int i = 0; i < VECTORS; i++) {
             UNROLL for (int t = 0; t < NT; t++) sum[i][t] = all_floats(0.0f);
         }
-        for (size_t i = 0; i < n_slabs; i++, slab += rw_slab_bytes(P)) {
-            const rw_act *a = x + i / 2 * x_stride, *later = x + (i + AHEAD) / 2 * x_stride;
-            bool zero = !all;
-            if (!all && i + AHEAD < n_slabs)
-                fetch_slab(P, slab + AHEAD * rw_slab_bytes(P), active_columns(NT, later, i % 2));
-            UNROLL for (int t = 0; t < NT; t++) zero &= a[t].d[i % 2] == 0.0f;
-            if (zero) continue;
-            slab_sums(P, NT, slab, a, i % 2, all ? ~0u : active_columns(NT, a, i % 2), sum);
+        for (size_t i = 0; i < n_slabs; i++, slab += rw_slab_bytes(P), c += n_scales) {
+            if (i + AHEAD < n_slabs)
+                fetch_slab(P, slab + AHEAD * rw_slab_bytes(P), c + AHEAD * n_scales);
+            if (!c->zero) slab_sums(P, NT, slab, x + i / 2 * (size_t)NT, c, i % 2, sum);
         }
         UNROLL for (size_t i = 0; i < VECTORS; i++) {
             size_t row = r + LANES * i;
@@ -210,17 +179,17 @@ INLINE void widen_block(const rw_pack P, const uint8_t *slab, size_t n_tiles, ui
                 column_quads(P, slab, c, part / PARTS, part % PARTS, w);
                 uint8_t *to = lines + part / PARTS * 4 * out_stride + part % PARTS * PART_BYTES;
                 UNROLL for (size_t j = 0; j < 4; j++)
-                    put_line(to + j * out_stride, P == RW_PACK_8 && SIGNED_BYTES ? minus_128(w[j]) : w[j]);
+                    put_wide(P, to + j * out_stride, w[j]);
             }
         }
         for (size_t i = 0; i < 8; i++) {
             uint8_t *to = tile + i * out_stride;
-            for (size_t s = 0; s < n_scales; s++)
-                memcpy(to + 16 * RW_LINE + 32 * (n_scales * (k % 2) + s),
-                       slab + rw_slab_scales_at(P) + 2 * RW_BLOCK_ROWS * s + 32 * i, 32);
-            if (rw_pack_mins(P))
-                memcpy(to + rw_wide_mins_at(P) + 32 * (k % 2), slab + rw_slab_mins_at(P) + 32 * i,
-                       32);
+            for (size_t s = 0; s < n_scales; s++) {
+                size_t at = 32 * (n_scales * (k % 2) + s), from = 2 * RW_BLOCK_ROWS * s + 32 * i;
+                memcpy(to + 16 * RW_LINE + at, slab + rw_slab_scales_at(P) + from, 32);
+                if (rw_pack_mins(P))
+                    memcpy(to + rw_wide_mins_at(P) + at, slab + rw_slab_mins_at(P) + from, 32);
+            }
         }
     }
 }
@@ -229,11 +198,12 @@ INLINE void widen_block(const rw_pack P, const uint8_t *slab, size_t n_tiles, ui
 
 #define COLUMNS(P)                                                                                 \
     static void columns_##P(const uint8_t *blocks, size_t cols, size_t n_rows, const rw_act *x,    \
-                            size_t n_tokens, bool all, float scale, float *y, size_t y_stride) {   \
-        if (n_tokens == 1) block_rows(P, 1, blocks, cols, n_rows, x, 1, all, scale, y, y_stride);  \
-        if (n_tokens == 2) block_rows(P, 2, blocks, cols, n_rows, x, 2, all, scale, y, y_stride);  \
-        if (n_tokens == 3) block_rows(P, 3, blocks, cols, n_rows, x, 3, all, scale, y, y_stride);  \
-        if (n_tokens == 4) block_rows(P, 4, blocks, cols, n_rows, x, 4, all, scale, y, y_stride);  \
+                            const rw_chosen *chosen, size_t n_tokens, float scale, float *y,       \
+                            size_t y_stride) {                                                     \
+        if (n_tokens == 1) block_rows(P, 1, blocks, cols, n_rows, x, chosen, scale, y, y_stride);  \
+        if (n_tokens == 2) block_rows(P, 2, blocks, cols, n_rows, x, chosen, scale, y, y_stride);  \
+        if (n_tokens == 3) block_rows(P, 3, blocks, cols, n_rows, x, chosen, scale, y, y_stride);  \
+        if (n_tokens == 4) block_rows(P, 4, blocks, cols, n_rows, x, chosen, scale, y, y_stride);  \
     }                                                                                              \
     static void widen_##P(const uint8_t *tiles, size_t n_tiles, uint8_t *out) {                    \
         widen(P, tiles, n_tiles, out);                                                             \
@@ -246,9 +216,4 @@ INLINE void widen_block(const rw_pack P, const uint8_t *slab, size_t n_tiles, ui
                          float *sums) {                                                            \
         wide_tokens(P, MOST_TOKENS, tiles, n_tiles, x, n_tokens, sums);                            \
     }
-COLUMNS(RW_PACK_4)
-COLUMNS(RW_PACK_4M)
-COLUMNS(RW_PACK_5)
-COLUMNS(RW_PACK_5M)
-COLUMNS(RW_PACK_6)
-COLUMNS(RW_PACK_8)
+RW_PACKS(COLUMNS)

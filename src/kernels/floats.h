@@ -188,6 +188,17 @@ static inline f8 exp_negative(f8 x) {
     return mul(fma8(p, s, s), power2(sub(k, k1)));
 }
 
+/* exp of any x: infinite above 88.8. The second step takes what power2 cannot. */
+static inline f8 exp8(f8 x) {
+    const f8 zero = set1(0.0f), most = set1(-90.0f);
+    f8 k;
+    x = sub(zero, larger(most, sub(zero, larger(set1(-104.0f), x))));
+    f8 p = expm1_reduced(x, &k);
+    f8 k1 = sub(zero, larger(set1(-100.0f), sub(zero, larger(set1(-100.0f), k))));
+    f8 s = power2(k1);
+    return mul(fma8(p, s, s), power2(sub(k, k1)));
+}
+
 static inline f8 sigmoid8(f8 x) {
     const f8 one = set1(1.0f);
     f8 e = exp_negative(minus_magnitude(x));
@@ -286,33 +297,87 @@ static void wkv6(const float *r, const float *k, const float *v, size_t stride, 
     }
 }
 
-/* Four value channels of one token: one pass for s = S kappa, one that updates and reads. */
+static void decay6(const float *decay, float *d, size_t n) {
+    for (size_t i = 0; i < n; i += 8) {
+        f8 e = exp8(add(load_n(decay + i, n - i), load_n(d + i, n - i)));
+        store_n(d + i, exp_negative(sub(set1(0.0f), e)), n - i);
+    }
+}
+
+static void prepare7(const rw_head7 *h, size_t n) {
+    const f8 one = set1(1.0f);
+    f8 squares = set1(0.0f);
+    for (size_t i = 0; i < n; i += 8) {
+        size_t rest = n - i;
+        f8 d = sigmoid8(add(load_n(h->w0 + i, rest), load_n(h->d + i, rest)));
+        store_n(h->d + i, exp_negative(mul(set1(-0.60653066f), d)), rest);
+        f8 a = sigmoid8(add(load_n(h->a0 + i, rest), load_n(h->a + i, rest)));
+        store_n(h->a + i, a, rest);
+        f8 k = load_n(h->k + i, rest), kappa = mul(k, load_n(h->k_k + i, rest));
+        store_n(h->kappa + i, kappa, rest);
+        squares = fma8(kappa, kappa, squares); /* lanes beyond n hold zero */
+        store_n(h->k + i, mul(k, fma8(sub(a, one), load_n(h->k_a + i, rest), one)), rest);
+    }
+    float length = sqrtf(sum8(squares));
+    f8 scale = set1(1.0f / (length < 1e-12f ? 1e-12f : length));
+    for (size_t i = 0; i < n; i += 8)
+        store_n(h->kappa + i, mul(load_n(h->kappa + i, n - i), scale), n - i);
+    for (size_t i = 0; h->vl && i < n; i += 8) {
+        size_t rest = n - i;
+        f8 mix = sigmoid8(add(load_n(h->v0 + i, rest), load_n(h->vl + i, rest)));
+        f8 v = load_n(h->v + i, rest);
+        store_n(h->v + i, fma8(sub(load_n(h->v_first + i, rest), v), mix, v), rest);
+    }
+}
+
+static void finish7(const rw_head7 *h, size_t n) {
+    f8 sum = set1(0.0f);
+    layer_norm(h->y, h->ln_w, h->ln_b, h->eps, h->y, n);
+    for (size_t i = 0; i < n; i += 8) {
+        f8 rk = mul(load_n(h->r + i, n - i), load_n(h->k + i, n - i));
+        sum = fma8(rk, load_n(h->r_k + i, n - i), sum);
+    }
+    f8 bonus = set1(sum8(sum));
+    for (size_t i = 0; i < n; i += 8) {
+        f8 y = fma8(bonus, load_n(h->v + i, n - i), load_n(h->y + i, n - i));
+        store_n(h->y + i, mul(y, load_n(h->g + i, n - i)), n - i);
+    }
+}
+
+/* Four value channels of one token: one pass for s = S kappa, one that updates and reads. Sums: sixteen
+ * partial ones, element j into number j mod 16. */
 static inline void wkv7_rows(const float *r, const float *w, const float *k, const float *v,
                              const float *kappa, const float *a, float *S, float *y, size_t n) {
-    f8 s[4], acc[4], vs[4];
-    for (int c = 0; c < 4; c++) s[c] = acc[c] = set1(0.0f);
-    for (size_t j = 0; j < n; j += 8) {
-        f8 kj = load(kappa + j);
-        for (int c = 0; c < 4; c++) s[c] = fma8(load(S + (size_t)c * n + j), kj, s[c]);
-    }
-    float sums[4];
-    sum8x4(sums, s[0], s[1], s[2], s[3]);
-    for (int c = 0; c < 4; c++) {
-        s[c] = set1(sums[c]);
-        vs[c] = set1(v[c]);
-    }
-    for (size_t j = 0; j < n; j += 8) {
-        f8 wj = load(w + j), kj = load(k + j), rj = load(r + j);
-        f8 remove = mul(load(kappa + j), load(a + j));
-        for (int c = 0; c < 4; c++) {
-            float *p = S + (size_t)c * n + j;
-            f8 now = fnma8(s[c], remove, mul(load(p), wj));
-            now = fma8(vs[c], kj, now);
-            store(p, now);
-            acc[c] = fma8(now, rj, acc[c]);
+    f8 s[4][2], acc[4][2], vs[4];
+    for (int c = 0; c < 4; c++) s[c][0] = s[c][1] = acc[c][0] = acc[c][1] = set1(0.0f);
+    for (size_t j = 0; j < n; j += 16) {
+        for (size_t h = 0; h < 2 && j + 8 * h < n; h++) {
+            f8 kj = load(kappa + j + 8 * h);
+            for (size_t c = 0; c < 4; c++) s[c][h] = fma8(load(S + c * n + j + 8 * h), kj, s[c][h]);
         }
     }
-    sum8x4(y, acc[0], acc[1], acc[2], acc[3]);
+    float sums[4];
+    sum8x4(sums, add(s[0][0], s[0][1]), add(s[1][0], s[1][1]), add(s[2][0], s[2][1]),
+           add(s[3][0], s[3][1]));
+    for (int c = 0; c < 4; c++) {
+        s[c][0] = set1(sums[c]);
+        vs[c] = set1(v[c]);
+    }
+    for (size_t j = 0; j < n; j += 16) {
+        for (size_t h = 0; h < 2 && j + 8 * h < n; h++) {
+            size_t at = j + 8 * h;
+            f8 wj = load(w + at), kj = load(k + at), rj = load(r + at);
+            f8 remove = mul(load(kappa + at), load(a + at));
+            for (size_t c = 0; c < 4; c++) {
+                float *p = S + c * n + at;
+                f8 now = fma8(vs[c], kj, fnma8(s[c][0], remove, mul(load(p), wj)));
+                store(p, now);
+                acc[c][h] = fma8(now, rj, acc[c][h]);
+            }
+        }
+    }
+    sum8x4(y, add(acc[0][0], acc[0][1]), add(acc[1][0], acc[1][1]), add(acc[2][0], acc[2][1]),
+           add(acc[3][0], acc[3][1]));
 }
 
 static void wkv7(const float *r, const float *w, const float *k, const float *v, const float *kappa,
@@ -321,6 +386,12 @@ static void wkv7(const float *r, const float *w, const float *k, const float *v,
         rw_kernels_scalar.wkv7(r, w, k, v, kappa, a, stride, S, y, n_tokens, n);
         return;
     }
+#ifdef RW_AVX512
+    if (n == 64) {
+        wkv7_64(r, w, k, v, kappa, a, stride, S, y, n_tokens);
+        return;
+    }
+#endif
     for (size_t t = 0; t < n_tokens; t++) {
         for (size_t i = 0; i < n; i += 4) wkv7_rows(r, w, k, v + i, kappa, a, S + i * n, y + i, n);
         r += stride, w += stride, k += stride, v += stride;

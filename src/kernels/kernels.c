@@ -16,8 +16,16 @@ static bool has_avx2(const rw_cpu *cpu) {
     return cpu->avx2 && cpu->fma && cpu->f16c;
 }
 
+static bool has_avxvnni(const rw_cpu *cpu) {
+    return has_avx2(cpu) && cpu->avx_vnni;
+}
+
 static bool has_avx512(const rw_cpu *cpu) {
     return has_avx2(cpu) && cpu->avx512f && cpu->avx512bw && cpu->avx512vl && cpu->avx512_vnni;
+}
+
+static bool has_avx512_bf16(const rw_cpu *cpu) {
+    return has_avx512(cpu) && cpu->avx512_bf16;
 }
 #endif
 
@@ -41,7 +49,9 @@ static const struct {
 } tables[] = {
     /* best first */
 #if defined(__x86_64__)
+    {&rw_kernels_avx512_bf16, has_avx512_bf16},
     {&rw_kernels_avx512, has_avx512},
+    {&rw_kernels_avxvnni, has_avxvnni},
     {&rw_kernels_avx2, has_avx2},
 #endif
 #if defined(__aarch64__)
@@ -53,6 +63,42 @@ static const struct {
 };
 
 enum { N_TABLES = sizeof tables / sizeof *tables };
+
+/* Appends column c of `first` and on to the list. */
+static void choose(const rw_act *x, size_t n_tokens, size_t at, uint8_t c, size_t n, rw_chosen *out) {
+    out->column[n] = c;
+    for (size_t t = 0; t < n_tokens; t++)
+        out->quad[(n / 4 * n_tokens + t) * 4 + n % 4] = x[t].q[at + c];
+}
+
+/* Bytes of eight columns at a time: most are zero. */
+void rw_choose_columns(rw_pack pack, const rw_act *x, size_t n_tokens, size_t cols, bool all,
+                       rw_chosen *out) {
+    size_t span = 2 * RW_SLAB_COLS / (size_t)rw_pack_scales(pack);
+    for (size_t k = 0; k < cols; k += span, out++) {
+        const rw_act *a = x + k / RW_TILE_COLS * n_tokens;
+        size_t at = k % RW_TILE_COLS / RW_SLAB_COLS * RW_SLAB_COLS, first = k % RW_SLAB_COLS, n = 0;
+        out->zero = !all;
+        for (size_t t = 0; t < n_tokens; t++) out->zero &= a[t].d[at / RW_SLAB_COLS] == 0.0f;
+        for (size_t c = first; c < first + span; c += 8) {
+            uint64_t any = all ? UINT64_MAX : 0, word;
+            for (size_t t = 0; t < n_tokens; t++) {
+                memcpy(&word, a[t].q + at + c, sizeof word);
+                any |= word;
+            }
+            for (size_t i = 0; any != 0 && i < 8; i++) {
+                bool used = all;
+                for (size_t t = 0; t < n_tokens; t++) used |= a[t].q[at + c + i] != 0;
+                if (used) choose(a, n_tokens, at, (uint8_t)(c + i), n++, out);
+            }
+        }
+        out->n = (uint8_t)((n + 3) / 4);
+        for (; n % 4; n++) {
+            out->column[n] = out->column[n - 1];
+            for (size_t t = 0; t < n_tokens; t++) out->quad[(n / 4 * n_tokens + t) * 4 + n % 4] = 0;
+        }
+    }
+}
 
 rwkv_status rw_kernels_get(const rw_kernels **out, const char *isa, rwkv_error *err) {
     rw_cpu cpu = rw_cpu_detect();

@@ -22,6 +22,26 @@ enum {
     RW_FEW = 4     /* and matmul_columns */
 };
 
+/* Of the columns of one scale (32, or 16 for six bits): those that n_tokens <= RW_FEW rows of activations
+ * need, four by four. quad[(i * n_tokens + t) * 4]: the activations of token t for quad i; the last
+ * quad is completed with zeros. A kernel may read 16 bytes from any quad. */
+typedef struct rw_chosen {
+    bool zero;                       /* of all tokens: adds nothing */
+    uint8_t n;                       /* quads */
+    uint8_t column[RW_SLAB_COLS];    /* in the slab */
+    int8_t quad[RW_SLAB_COLS * RW_FEW + 12];
+} rw_chosen;
+
+/* v7: what one head of one token is made of, n numbers each. */
+typedef struct rw_head7 {
+    const float *w0, *a0, *v0, *k_k, *k_a, *r_k, *ln_w, *ln_b; /* of the layer */
+    float *r, *k, *v, *g;                                      /* products */
+    float *d, *a, *vl; /* low-rank outputs of decay, rate and value mix; vl NULL in layer 0 */
+    const float *v_first;
+    float *kappa, *y;
+    float eps;
+} rw_head7;
+
 typedef struct rw_kernels {
     const char *name; /* "scalar", "avx2", ... */
 
@@ -41,6 +61,12 @@ typedef struct rw_kernels {
                         size_t x_stride, size_t n_tokens, size_t n, float scale, float *y,
                         size_t y_stride);
 
+    /* As matmul_f32 with strips of bfloat16 (pack.h) and x rounded to bfloat16; sums are float32 in one
+     * order. NULL where the processor has no instruction for it. */
+    void (*matmul_bf16_strips)(const uint8_t *strips, size_t cols, size_t n_rows, const float *x,
+                               size_t x_stride, size_t n_tokens, float scale, float *y,
+                               size_t y_stride);
+
     /* Activations for matmul_packed, stride rw_acts from one 64 to the next; n is rounded up with
      * zeros. d = max|x| / 127 of 32, q = x / d rounded to nearest even. A group that holds NaN or
      * infinity gets d = NaN, one that is all below 1e-30 gets zeros. */
@@ -50,11 +76,11 @@ typedef struct rw_kernels {
     void (*matmul_packed[RW_PACK_COUNT])(const uint8_t *strips, size_t cols, size_t n_rows,
                                          const rw_act *x, size_t n_tokens, float scale, float *y,
                                          size_t y_stride);
-    /* The same bits from blocks: n_tokens <= RW_FEW. Columns whose activations are zero for all
-     * tokens are not read, unless `all`. */
+    /* The same bits from blocks: n_tokens <= RW_FEW, chosen: of every scale of a row. Other columns
+     * are not read. */
     void (*matmul_columns[RW_PACK_COUNT])(const uint8_t *blocks, size_t cols, size_t n_rows,
-                                          const rw_act *x, size_t n_tokens, bool all, float scale,
-                                          float *y, size_t y_stride);
+                                          const rw_act *x, const rw_chosen *chosen, size_t n_tokens,
+                                          float scale, float *y, size_t y_stride);
     /* n_tiles tiles of a strip, or 2 n_tiles slabs of a block, as wide tiles; those of a block's
      * eight strips are out_stride bytes apart. */
     void (*widen[RW_PACK_COUNT])(const uint8_t *tiles, size_t n_tiles, uint8_t *out);
@@ -86,18 +112,33 @@ typedef struct rw_kernels {
      * (0: the same decay for every token). y is read before the update. */
     void (*wkv6)(const float *r, const float *k, const float *v, size_t stride, const float *u,
                  const float *w, size_t w_stride, float *S, float *y, size_t n_tokens, size_t n);
+    /* v6: d = exp(-exp(decay + d)) */
+    void (*decay6)(const float *decay, float *d, size_t n);
+    /* v7, before the recurrence: d becomes the decay, a the rate, kappa the removal key; k and v change.
+     * After it: y = (group norm of y + bonus of the token) * gate. Formulas: scalar.c. */
+    void (*prepare7)(const rw_head7 *h, size_t n);
+    void (*finish7)(const rw_head7 *h, size_t n);
     /* v7: one head of size n. S [value][key]; kappa: normalised removal key, a: in-context rate.
      * y is read after the update. */
     void (*wkv7)(const float *r, const float *w, const float *k, const float *v, const float *kappa,
                  const float *a, size_t stride, float *S, float *y, size_t n_tokens, size_t n);
 } rw_kernels;
 
+/* The columns that are not zero for all of n_tokens interleaved rows of activations, as matmul_packed takes
+ * them; with `all` every column. out: one for each scale of a row of `cols` columns. */
+void rw_choose_columns(rw_pack pack, const rw_act *x, size_t n_tokens, size_t cols, bool all,
+                       rw_chosen *out);
+
 /* isa NULL: $RWKV_ISA, else the best that CPU and system support. An unknown or unsupported name is
  * RWKV_E_ARG and the message lists the usable ones. */
 rwkv_status rw_kernels_get(const rw_kernels **out, const char *isa, rwkv_error *err);
 
 extern const rw_kernels rw_kernels_scalar;
-extern const rw_kernels rw_kernels_avx2, rw_kernels_avx512; /* only in x86-64 builds */
+void rw_matmul_bf16_strips(const uint8_t *strips, size_t cols, size_t n_rows, const float *x,
+                           size_t x_stride, size_t n_tokens, float scale, float *y,
+                           size_t y_stride); /* avx512bf16.c */
+extern const rw_kernels rw_kernels_avx512_bf16;
+extern const rw_kernels rw_kernels_avx2, rw_kernels_avxvnni, rw_kernels_avx512; /* x86-64 */
 extern const rw_kernels rw_kernels_neon, rw_kernels_neon_dotprod, rw_kernels_neon_i8mm; /* arm64 */
 
 #endif

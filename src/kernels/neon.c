@@ -1,7 +1,7 @@
 /* neon.c - the kernels for arm64: the vectors and their operations, the rounding of activations, and
- * the table; what is done with them: decode.h, floats.h, packed.h. Compiled three times: as it is,
- * for every arm64 processor; by neon_dotprod.c with instructions that multiply four bytes at once
- * (RW_DOTPROD); by neon_i8mm.c with those that multiply 2 x 8 by 8 x 2 bytes (RW_I8MM).
+ * the table; what is done with them: decode.h, floats.h, packed.h, columns.h. Compiled three times:
+ * as it is, for every arm64 processor; by neon_dotprod.c with instructions that multiply four bytes
+ * at once (RW_DOTPROD); by neon_i8mm.c with those that multiply 2 x 8 by 8 x 2 bytes (RW_I8MM).
  *
  * Eight floats are two registers, which gives the sums of avx2.c their order and their bits. */
 #include "../quant/blocks.h"
@@ -215,8 +215,7 @@ INLINE void widen16(b16 q, f8 *a, f8 *b) {
 /* ---- products with packed matrices: eight rows are two registers. Four tokens take eight
  * accumulators and eight sums of the 32 registers. */
 
-enum { LANES = 8, MOST_TOKENS = 4 };
-#define SIGNED_BYTES 1
+enum { LANES = 8, MOST_TOKENS = 4, SIGNED_BYTES = 1 };
 
 typedef struct vi {
     int32x4_t lo, hi;
@@ -250,6 +249,46 @@ INLINE vi shift_right(vi v, const int n) {
 INLINE vi or_masked(vi v, vi bits, const int mask) {
     bits = and_bytes(bits, mask);
     return (vi){vorrq_s32(v.lo, bits.lo), vorrq_s32(v.hi, bits.hi)};
+}
+
+/* v with bits `value` set in bytes where `bits` has `bit`; v lacks them. */
+INLINE int32x4_t or_where_half(int32x4_t v, int32x4_t bits, const int bit, const int value) {
+    uint8x16_t set = vtstq_u8(bytes_of(bits), vdupq_n_u8((uint8_t)bit));
+    return vreinterpretq_s32_u8(vorrq_u8(bytes_of(v), and16(set, value)));
+}
+
+INLINE vi or_where(vi v, vi bits, const int bit, const int value) {
+    return (vi){or_where_half(v.lo, bits.lo, bit, value), or_where_half(v.hi, bits.hi, bit, value)};
+}
+
+/* Register by register: the bytes (pairs) of the lower or upper half of a and b in turn. */
+INLINE vi mix_bytes(vi a, vi b, const int upper) {
+    uint8x16_t alo = bytes_of(a.lo), ahi = bytes_of(a.hi), blo = bytes_of(b.lo),
+               bhi = bytes_of(b.hi);
+    return upper ? words_of(vzip2q_u8(alo, blo), vzip2q_u8(ahi, bhi))
+                 : words_of(vzip1q_u8(alo, blo), vzip1q_u8(ahi, bhi));
+}
+
+INLINE int32x4_t mix_pairs_half(int32x4_t a, int32x4_t b, const int upper) {
+    int16x8_t x = vreinterpretq_s16_s32(a), y = vreinterpretq_s16_s32(b);
+    return vreinterpretq_s32_s16(upper ? vzip2q_s16(x, y) : vzip1q_s16(x, y));
+}
+
+INLINE vi mix_pairs(vi a, vi b, const int upper) {
+    return (vi){mix_pairs_half(a.lo, b.lo, upper), mix_pairs_half(a.hi, b.hi, upper)};
+}
+
+INLINE void put_line(uint8_t *p, vi v) {
+    vst1q_u8(p, bytes_of(v.lo));
+    vst1q_u8(p + 16, bytes_of(v.hi));
+}
+
+INLINE void fetch(const void *p) {
+    __builtin_prefetch(p);
+}
+
+INLINE vi lookup(const int8_t table[16], vi index) {
+    return words_of(lookup16(table, bytes_of(index.lo)), lookup16(table, bytes_of(index.hi)));
 }
 
 INLINE vi minus_128(vi v) {
@@ -358,6 +397,8 @@ INLINE void column_sums(const rw_pack P, const int NT, const uint8_t *tile, cons
     }
 }
 #endif
+
+#include "columns.h"
 
 /* ---- activations */
 

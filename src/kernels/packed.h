@@ -1,47 +1,58 @@
 /* packed.h - products with packed matrices, written once over vectors of LANES 32-bit lanes, one lane
  * for each row; sixteen lanes are a strip, eight are half of one. The including file defines LANES,
  * MOST_TOKENS, the vectors (vi: integers, vf: floats) and the operations on them that are used here;
- * SIGNED_BYTES and minus_128 where eight-bit elements must be multiplied as signed numbers, q - 128.
+ * SIGNED_BYTES: whether eight-bit elements must be multiplied as signed numbers, q - 128.
  *
  * A quad of a token's activations is one 32-bit word that all rows share; four elements of all rows
  * are one vector. Integer sums of a scale's 16 or 32 columns are exact, whatever the tile; then, as
  * in scalar.c: sum = fma(float(int), scale * d, sum), and sum = fma(min, d * sum(q), sum). */
 
-#ifndef SIGNED_BYTES
-#define SIGNED_BYTES 0
-#define minus_128(v) (v)
-#endif
-
 /* P | WIDE: the tile is a wide one. */
 enum { WIDE = 32 };
 
+/* Elements of IQ4 as bytes. */
+INLINE vi iq4_bytes(vi index) {
+    vi v = lookup(rw_iq4_values, index);
+    return SIGNED_BYTES ? v : minus_128(v);
+}
+
+/* v with the bits of quad i in a plane of `n`-bit fields, 1 or 2, above its `low` bits. */
+INLINE vi with_plane(vi v, const uint8_t *plane, const int g, const int i, const int n,
+                     const int low) {
+    vi h = line(plane + (n == 1 ? g : 2 * g + i / 4) * RW_LINE);
+    const int up = low - (n == 1 ? i : 2 * (i % 4));
+    return or_masked(v, up >= 0 ? shift_left(h, up) : shift_right(h, -up), ((1 << n) - 1) << low);
+}
+
 /* Quad i of group g, as it is multiplied. */
 INLINE vi quad_line(const rw_pack P, const uint8_t *tile, const int g, const int i) {
-    if (P == RW_PACK_8 || P & WIDE) {
+    const int low = rw_pack_low_bits(P & ~WIDE), high = rw_pack_bits(P & ~WIDE) - low;
+    if (low == 8 || P & WIDE) {
         vi v = line(tile + (8 * g + i) * RW_LINE);
-        return SIGNED_BYTES && (P & ~WIDE) == RW_PACK_8 ? minus_128(v) : v;
+        return SIGNED_BYTES && rw_pack_bytes(P & ~WIDE) ? minus_128(v) : v;
     }
-    const uint8_t *high = tile + rw_pack_high_at(P);
-    vi v = line(tile + (4 * g + i % 4) * RW_LINE);
-    v = i < 4 ? and_bytes(v, 0x0f) : and_bytes(shift_right(v, 4), 0x0f);
-    if (P == RW_PACK_5 || P == RW_PACK_5M) {
-        vi h = line(high + g * RW_LINE);
-        v = or_masked(v, i < 4 ? shift_left(h, 4 - i) : shift_right(h, i - 4), 0x10);
+    vi v;
+    if (low == 2) {
+        v = and_bytes(shift_right(line(tile + (2 * g + i / 4) * RW_LINE), 2 * (i % 4)), 0x03);
+    } else {
+        v = line(tile + (4 * g + i % 4) * RW_LINE);
+        v = and_bytes(i < 4 ? v : shift_right(v, 4), 0x0f);
     }
-    if (P == RW_PACK_6) {
-        vi h = line(high + (2 * g + i / 4) * RW_LINE);
-        v = or_masked(
-            v, i % 4 < 2 ? shift_left(h, 4 - 2 * (i % 4)) : shift_right(h, 2 * (i % 4) - 4), 0x30);
-    }
-    return v;
+    if (P == RW_PACK_IQ4) return iq4_bytes(v);
+    return high ? with_plane(v, tile + rw_pack_high_at(P), g, i, high, low) : v;
 }
 
 /* - zero * sum(q) of scale s, where the sums of its columns begin. */
 INLINE int32_t first_sum(const rw_pack pack, const rw_act *x, const int s) {
     const rw_pack P = pack & ~WIDE;
-    if (rw_pack_mins(P) || (SIGNED_BYTES && P == RW_PACK_8)) return 0;
+    if (rw_pack_mins(P) || (SIGNED_BYTES && rw_pack_bytes(P))) return 0;
     int32_t minus_sum = rw_pack_scales(P) == 4 ? x->minus_sum16[s] : x->minus_sum[s];
     return minus_sum * (1 << rw_pack_zero_shift(P));
+}
+
+/* d * sum(q) of the columns of scale s, by which their min is multiplied. */
+INLINE float min_factor(const rw_pack P, const rw_act *x, const int s) {
+    return rw_pack_scales(P) == 2 ? x->dsum[s] : x->d[s / 2] * (float)-x->minus_sum16[s];
 }
 
 /* acc[t] = integer sums of the columns of scale s: n quads of group g from the first on. */
@@ -61,7 +72,7 @@ INLINE void column_sums(const rw_pack P, const int NT, const uint8_t *tile, cons
 }
 #endif
 
-/* The columns of one scale, number s of the tile: 32, or 16 for six bits. tile: that of the vector's
+/* The columns of one scale, number s of the tile: 32 or 16. tile: that of the vector's
  * first row, scales and mins begin there too. */
 INLINE void packed_columns(const rw_pack P, const int NT, const uint8_t *tile,
                            const uint8_t *scales, const int s, const rw_act *x, vf *sum) {
@@ -75,8 +86,9 @@ INLINE void packed_columns(const rw_pack P, const int NT, const uint8_t *tile,
     UNROLL for (int t = 0; t < NT; t++) sum[t] =
         fused(to_float(acc[t]), times(scale, x[t].d[g]), sum[t]);
     if (!rw_pack_mins(base)) return;
-    vf min = halves(scales + mins_at + 2 * RW_STRIP_ROWS * g);
-    UNROLL for (int t = 0; t < NT; t++) sum[t] = fused(min, all_floats(x[t].dsum[g]), sum[t]);
+    vf min = halves(scales + mins_at + 2 * RW_STRIP_ROWS * s);
+    UNROLL for (int t = 0; t < NT; t++) sum[t] =
+        fused(min, all_floats(min_factor(base, x + t, s)), sum[t]);
 }
 
 /* All rows for NT tokens; x_stride: tokens from tile to tile. */
@@ -101,7 +113,8 @@ INLINE void packed_rows(const rw_pack P, const int NT, const uint8_t *strip, siz
     }
 }
 
-/* At most NT tokens at a time; NT <= RW_PANEL is what the registers hold. */
+/* At most NT tokens at a time, what the registers hold. Not every number has a function of its own:
+ * compiling them would take minutes. */
 INLINE void packed_tokens(const rw_pack P, const int NT, const uint8_t *strips, size_t cols,
                           size_t n_rows, const rw_act *x, size_t n_tokens, float scale, float *y,
                           size_t y_stride) {
@@ -109,10 +122,7 @@ INLINE void packed_tokens(const rw_pack P, const int NT, const uint8_t *strips, 
 #define TOKENS(N)                                                                                  \
     for (; N <= NT && n_tokens >= N; n_tokens -= N, x += N, y += N * y_stride)                     \
         packed_rows(P, N, strips, cols, n_rows, x, stride, scale, y, y_stride);
-    /* clang-format off */
-    TOKENS(12) TOKENS(11) TOKENS(10) TOKENS(9) TOKENS(8) TOKENS(7)
-    TOKENS(6) TOKENS(5) TOKENS(4) TOKENS(3) TOKENS(2) TOKENS(1)
-    /* clang-format on */
+    TOKENS(12) TOKENS(8) TOKENS(6) TOKENS(4) TOKENS(3) TOKENS(2) TOKENS(1)
 #undef TOKENS
 }
 
@@ -121,9 +131,4 @@ INLINE void packed_tokens(const rw_pack P, const int NT, const uint8_t *strips, 
                            size_t n_tokens, float scale, float *y, size_t y_stride) {              \
         packed_tokens(P, MOST_TOKENS, strips, cols, n_rows, x, n_tokens, scale, y, y_stride);      \
     }
-PACKED(RW_PACK_4)
-PACKED(RW_PACK_4M)
-PACKED(RW_PACK_5)
-PACKED(RW_PACK_5M)
-PACKED(RW_PACK_6)
-PACKED(RW_PACK_8)
+RW_PACKS(PACKED)

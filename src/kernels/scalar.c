@@ -103,15 +103,33 @@ static void quantize(const float *x, size_t n, rw_act *out, size_t stride) {
     }
 }
 
+/* Bits of a plane of two-bit (one-bit) fields that belong to quad i of group g. */
+static int two_bits(const uint8_t *plane, size_t g, size_t i, size_t byte) {
+    return plane[(2 * g + i / 4) * RW_LINE + byte] >> 2 * (i % 4) & 3;
+}
+
+static int one_bit(const uint8_t *plane, size_t g, size_t i, size_t byte) {
+    return plane[g * RW_LINE + byte] >> i & 1;
+}
+
 /* Element k of row r of a tile, without its zero point. */
 static int packed_element(rw_pack p, const uint8_t *tile, size_t r, size_t k) {
     size_t g = k / 32, i = k / 4 % 8, byte = 4 * r + k % 4;
     const uint8_t *high = tile + rw_pack_high_at(p);
-    if (p == RW_PACK_8) return tile[(8 * g + i) * RW_LINE + byte];
-    int q = tile[(4 * g + i % 4) * RW_LINE + byte] >> (i < 4 ? 0 : 4) & 15;
-    if (rw_pack_bits(p) == 5) q |= (high[g * RW_LINE + byte] >> i & 1) << 4;
-    if (rw_pack_bits(p) == 6) q |= (high[(2 * g + i / 4) * RW_LINE + byte] >> 2 * (i % 4) & 3) << 4;
+    int low = rw_pack_low_bits(p), q;
+    if (low == 8) return tile[(8 * g + i) * RW_LINE + byte];
+    q = low == 2 ? two_bits(tile, g, i, byte)
+                 : tile[(4 * g + i % 4) * RW_LINE + byte] >> (i < 4 ? 0 : 4) & 15;
+    if (p == RW_PACK_IQ4) return rw_iq4_values[q] + 128;
+    if (rw_pack_bits(p) - low == 1) q |= one_bit(high, g, i, byte) << low;
+    if (rw_pack_bits(p) - low == 2) q |= two_bits(high, g, i, byte) << low;
     return q;
+}
+
+/* d * sum(q) of the columns of scale s, by which their min is multiplied. */
+static float min_factor(rw_pack p, const rw_act *x, size_t s) {
+    if (rw_pack_scales(p) == 2) return x->dsum[s];
+    return x->d[s / 2] * (float)-x->minus_sum16[s];
 }
 
 /* sum + (what 64 columns of row r add). One integer sum for each scale. */
@@ -126,8 +144,8 @@ static float packed_tile(rw_pack p, const uint8_t *tile, size_t r, const rw_act 
         float scale = rw_half_at(tile + rw_pack_scales_at(p) + 2 * (RW_STRIP_ROWS * s + r));
         sum = fmaf((float)dot_product, scale * x->d[g], sum);
         if (rw_pack_mins(p))
-            sum = fmaf(rw_half_at(tile + rw_pack_mins_at(p) + 2 * (RW_STRIP_ROWS * g + r)),
-                       x->dsum[g], sum);
+            sum = fmaf(rw_half_at(tile + rw_pack_mins_at(p) + 2 * (RW_STRIP_ROWS * s + r)),
+                       min_factor(p, x, s), sum);
     }
     return sum;
 }
@@ -156,6 +174,7 @@ static int slab_element(rw_pack p, const uint8_t *slab, size_t r, size_t c) {
     if (p == RW_PACK_8) return slab[(2 * c + half) * RW_LINE + at];
     const uint8_t *plane = slab + rw_slab_planes_at(p) + (2 * (c / 8) + half) * RW_LINE + at;
     int q = slab[c * RW_LINE + at] >> 4 * half & 15;
+    if (p == RW_PACK_IQ4) return rw_iq4_values[q] + 128;
     for (int b = 4; b < rw_pack_bits(p); b++, plane += 8 * RW_LINE) q |= (*plane >> c % 8 & 1) << b;
     return q;
 }
@@ -182,12 +201,12 @@ static inline void widen_block(rw_pack p, const uint8_t *slab, size_t n_tiles, u
             for (size_t c = 0; c < RW_SLAB_COLS; c++)
                 tile[(8 * g + c / 4) * RW_LINE + 4 * row + c % 4] =
                     (uint8_t)slab_element(p, slab, r, c);
-            for (size_t s = 0; s < n_scales; s++)
-                memcpy(tile + 16 * RW_LINE + 32 * (n_scales * g + s) + 2 * row,
-                       slab + rw_slab_scales_at(p) + 2 * (RW_BLOCK_ROWS * s + r), 2);
-            if (rw_pack_mins(p))
-                memcpy(tile + rw_wide_mins_at(p) + 32 * g + 2 * row,
-                       slab + rw_slab_mins_at(p) + 2 * r, 2);
+            for (size_t s = 0; s < n_scales; s++) {
+                size_t to = 32 * (n_scales * g + s) + 2 * row, from = 2 * (RW_BLOCK_ROWS * s + r);
+                memcpy(tile + 16 * RW_LINE + to, slab + rw_slab_scales_at(p) + from, 2);
+                if (rw_pack_mins(p))
+                    memcpy(tile + rw_wide_mins_at(p) + to, slab + rw_slab_mins_at(p) + from, 2);
+            }
         }
     }
 }
@@ -204,8 +223,8 @@ static float wide_tile(rw_pack p, const uint8_t *tile, size_t r, const rw_act *x
         float scale = rw_half_at(tile + 16 * RW_LINE + 2 * (RW_STRIP_ROWS * s + r));
         sum = fmaf((float)dot_product, scale * x->d[g], sum);
         if (rw_pack_mins(p))
-            sum = fmaf(rw_half_at(tile + rw_wide_mins_at(p) + 2 * (RW_STRIP_ROWS * g + r)),
-                       x->dsum[g], sum);
+            sum = fmaf(rw_half_at(tile + rw_wide_mins_at(p) + 2 * (RW_STRIP_ROWS * s + r)),
+                       min_factor(p, x, s), sum);
     }
     return sum;
 }
@@ -220,38 +239,38 @@ static inline void matmul_wide(rw_pack p, const uint8_t *tiles, size_t n_tiles, 
     }
 }
 
-/* sum + (what slab i of a block adds to row r). */
-static float slab_row(rw_pack p, const uint8_t *slab, size_t r, const rw_act *x, size_t g,
-                      float sum) {
-    size_t n_scales = (size_t)rw_pack_scales(p) / 2, n = RW_SLAB_COLS / n_scales;
+/* sum + (what the chosen columns of scale s of a slab, group g of its tile, add to row r). */
+static float slab_row(rw_pack p, const uint8_t *slab, size_t r, const rw_act *x,
+                      const rw_chosen *chosen, size_t stride, size_t t, size_t g, size_t s, float sum) {
     int zero = rw_pack_mins(p) ? 0 : 1 << rw_pack_zero_shift(p);
-    for (size_t s = 0; s < n_scales; s++) {
-        int32_t dot_product = 0;
-        for (size_t c = s * n; c < s * n + n; c++) {
-            int q = x->q[32 * g + c];
-            if (q) dot_product += (slab_element(p, slab, r, c) - zero) * q;
-        }
-        float scale = rw_half_at(slab + rw_slab_scales_at(p) + 2 * (RW_BLOCK_ROWS * s + r));
-        sum = fmaf((float)dot_product, scale * x->d[g], sum);
-    }
+    int32_t dot_product = 0;
+    for (size_t i = 0; i < 4 * (size_t)chosen->n; i++)
+        dot_product += (slab_element(p, slab, r, chosen->column[i]) - zero) *
+                       chosen->quad[(i / 4 * stride + t) * 4 + i % 4];
+    float scale = rw_half_at(slab + rw_slab_scales_at(p) + 2 * (RW_BLOCK_ROWS * s + r));
+    sum = fmaf((float)dot_product, scale * x->d[g], sum);
     if (!rw_pack_mins(p)) return sum;
-    return fmaf(rw_half_at(slab + rw_slab_mins_at(p) + 2 * r), x->dsum[g], sum);
+    return fmaf(rw_half_at(slab + rw_slab_mins_at(p) + 2 * (RW_BLOCK_ROWS * s + r)),
+                min_factor(p, x, g * (size_t)rw_pack_scales(p) / 2 + s), sum);
 }
 
 static inline void matmul_columns(rw_pack p, const uint8_t *blocks, size_t cols, size_t n_rows,
-                                  const rw_act *x, size_t n_tokens, bool all, float scale, float *y,
-                                  size_t y_stride) {
+                                  const rw_act *x, const rw_chosen *chosen, size_t n_tokens,
+                                  float scale, float *y, size_t y_stride) {
+    size_t n_scales = (size_t)rw_pack_scales(p) / 2;
     for (size_t row = 0; row < n_rows; row++) {
         const uint8_t *block = blocks + row / RW_BLOCK_ROWS * rw_block_bytes(p, cols);
         size_t r = row % RW_BLOCK_ROWS;
         float factor;
         memcpy(&factor, block + 4 * r, sizeof factor);
         for (size_t t = 0; t < n_tokens; t++) {
-            const uint8_t *slab = block + 4 * RW_BLOCK_ROWS;
             float sum = 0;
-            for (size_t i = 0; i < cols / RW_SLAB_COLS; i++, slab += rw_slab_bytes(p)) {
-                const rw_act *a = &x[i / 2 * n_tokens + t];
-                if (all || a->d[i % 2] != 0.0f) sum = slab_row(p, slab, r, a, i % 2, sum);
+            for (size_t i = 0; i < cols / RW_SLAB_COLS * n_scales; i++) {
+                const uint8_t *slab = block + 4 * RW_BLOCK_ROWS + i / n_scales * rw_slab_bytes(p);
+                size_t group = i / n_scales;
+                if (chosen[i].zero) continue;
+                sum = slab_row(p, slab, r, &x[group / 2 * n_tokens + t], &chosen[i], n_tokens, t,
+                               group % 2, i % n_scales, sum);
             }
             y[t * y_stride + row] = factor * scale * sum;
         }
@@ -264,8 +283,9 @@ static inline void matmul_columns(rw_pack p, const uint8_t *blocks, size_t cols,
         matmul_packed(P, strips, cols, n_rows, x, n_tokens, scale, y, y_stride);                   \
     }                                                                                              \
     static void columns_##P(const uint8_t *blocks, size_t cols, size_t n_rows, const rw_act *x,    \
-                            size_t n_tokens, bool all, float scale, float *y, size_t y_stride) {   \
-        matmul_columns(P, blocks, cols, n_rows, x, n_tokens, all, scale, y, y_stride);             \
+                            const rw_chosen *chosen, size_t n_tokens, float scale, float *y,       \
+                            size_t y_stride) {                                                     \
+        matmul_columns(P, blocks, cols, n_rows, x, chosen, n_tokens, scale, y, y_stride);          \
     }                                                                                              \
     static void widen_##P(const uint8_t *tiles, size_t n_tiles, uint8_t *out) {                    \
         widen(P, tiles, n_tiles, out);                                                             \
@@ -278,12 +298,13 @@ static inline void matmul_columns(rw_pack p, const uint8_t *blocks, size_t cols,
                          float *sums) {                                                            \
         matmul_wide(P, tiles, n_tiles, x, n_tokens, sums);                                         \
     }
-PACKED(RW_PACK_4)
-PACKED(RW_PACK_4M)
-PACKED(RW_PACK_5)
-PACKED(RW_PACK_5M)
-PACKED(RW_PACK_6)
-PACKED(RW_PACK_8)
+RW_PACKS(PACKED)
+
+#define MATMUL_PACKED(P) [P] = matmul_##P,
+#define MATMUL_COLUMNS(P) [P] = columns_##P,
+#define WIDEN(P) [P] = widen_##P,
+#define WIDEN_BLOCK(P) [P] = widen_block_##P,
+#define MATMUL_WIDE(P) [P] = wide_##P,
 
 /* ---- norms, mixes, functions */
 
@@ -393,6 +414,35 @@ static void wkv6(const float *r, const float *k, const float *v, size_t stride, 
     }
 }
 
+static void decay6(const float *decay, float *d, size_t n) {
+    for (size_t i = 0; i < n; i++) d[i] = expf(-expf(decay[i] + d[i]));
+}
+
+/* d = exp(-exp(-1/2) sigmoid(w0 + d)), a = sigmoid(a0 + a), kappa = k k_k / max(|k k_k|, 1e-12) with k
+ * before its change, k = k (1 + (a - 1) k_a), v = v + (v_first - v) sigmoid(v0 + vl) */
+static void prepare7(const rw_head7 *h, size_t n) {
+    float squares[LANES] = {0};
+    for (size_t i = 0; i < n; i++) {
+        h->d[i] = expf(-0.60653066f * logistic(h->w0[i] + h->d[i]));
+        h->a[i] = logistic(h->a0[i] + h->a[i]);
+        h->kappa[i] = h->k[i] * h->k_k[i];
+        squares[i % LANES] += h->kappa[i] * h->kappa[i];
+        h->k[i] *= 1.0f + (h->a[i] - 1.0f) * h->k_a[i];
+    }
+    float scale = 1.0f / larger(sqrtf(tree(squares)), 1e-12f);
+    for (size_t i = 0; i < n; i++) h->kappa[i] *= scale;
+    for (size_t i = 0; h->vl && i < n; i++)
+        h->v[i] += (h->v_first[i] - h->v[i]) * logistic(h->v0[i] + h->vl[i]);
+}
+
+static void finish7(const rw_head7 *h, size_t n) {
+    float products[LANES] = {0};
+    layer_norm(h->y, h->ln_w, h->ln_b, h->eps, h->y, n);
+    for (size_t i = 0; i < n; i++) products[i % LANES] += h->r[i] * h->k[i] * h->r_k[i];
+    float bonus = tree(products);
+    for (size_t i = 0; i < n; i++) h->y[i] = (h->y[i] + bonus * h->v[i]) * h->g[i];
+}
+
 /* s_i = sum_j S_ij kappa_j
  * S_ij' = S_ij w_j - s_i kappa_j a_j + v_i k_j
  * y_i = sum_j S_ij' r_j                 i: value channel (rows of S), j: key channel */
@@ -432,16 +482,11 @@ const rw_kernels rw_kernels_scalar = {
     .matmul_f16 = matmul_f16,
     .matmul_bf16 = matmul_bf16,
     .quantize = quantize,
-    .matmul_packed = {matmul_RW_PACK_4, matmul_RW_PACK_4M, matmul_RW_PACK_5, matmul_RW_PACK_5M,
-                      matmul_RW_PACK_6, matmul_RW_PACK_8},
-    .matmul_columns = {columns_RW_PACK_4, columns_RW_PACK_4M, columns_RW_PACK_5,
-                       columns_RW_PACK_5M, columns_RW_PACK_6, columns_RW_PACK_8},
-    .widen = {widen_RW_PACK_4, widen_RW_PACK_4M, widen_RW_PACK_5, widen_RW_PACK_5M, widen_RW_PACK_6,
-              widen_RW_PACK_8},
-    .widen_block = {widen_block_RW_PACK_4, widen_block_RW_PACK_4M, widen_block_RW_PACK_5,
-                    widen_block_RW_PACK_5M, widen_block_RW_PACK_6, widen_block_RW_PACK_8},
-    .matmul_wide = {wide_RW_PACK_4, wide_RW_PACK_4M, wide_RW_PACK_5, wide_RW_PACK_5M,
-                    wide_RW_PACK_6, wide_RW_PACK_8},
+    .matmul_packed = {RW_PACKS(MATMUL_PACKED)},
+    .matmul_columns = {RW_PACKS(MATMUL_COLUMNS)},
+    .widen = {RW_PACKS(WIDEN)},
+    .widen_block = {RW_PACKS(WIDEN_BLOCK)},
+    .matmul_wide = {RW_PACKS(MATMUL_WIDE)},
     .layer_norm = layer_norm,
     .mix_current = mix_current,
     .mix_previous = mix_previous,
@@ -452,5 +497,8 @@ const rw_kernels rw_kernels_scalar = {
     .all_finite = all_finite,
     .wkv4 = wkv4,
     .wkv6 = wkv6,
+    .decay6 = decay6,
+    .prepare7 = prepare7,
+    .finish7 = finish7,
     .wkv7 = wkv7,
 };

@@ -1,5 +1,10 @@
 /* table.h - the table of an instruction set but its name: what decode.h, floats.h, packed.h, columns.h and the
  * including file define. */
+#define MATMUL_PACKED(P) [P] = matmul_##P,
+#define MATMUL_COLUMNS(P) [P] = columns_##P,
+#define WIDEN(P) [P] = widen_##P,
+#define WIDEN_BLOCK(P) [P] = widen_block_##P,
+#define MATMUL_WIDE(P) [P] = wide_##P,
 #define KERNELS                                                                                    \
     .decode = {[RW_F32] = rw_decode_f32,   [RW_F16] = decode_f16,   [RW_BF16] = decode_bf16,       \
                [RW_F64] = rw_decode_f64,   [RW_Q4_0] = decode_q4_0, [RW_Q4_1] = decode_q4_1,       \
@@ -9,16 +14,10 @@
                [RW_IQ4_XS] = decode_iq4_xs},                                                       \
     .matmul_f32 = matmul_f32, .matmul_f16 = matmul_f16, .matmul_bf16 = matmul_bf16,                \
     .quantize = quantize,                                                                          \
-    .matmul_packed = {matmul_RW_PACK_4,  matmul_RW_PACK_4M, matmul_RW_PACK_5,                      \
-                      matmul_RW_PACK_5M, matmul_RW_PACK_6,  matmul_RW_PACK_8},                     \
-    .matmul_columns = {columns_RW_PACK_4,  columns_RW_PACK_4M, columns_RW_PACK_5,                  \
-                       columns_RW_PACK_5M, columns_RW_PACK_6,  columns_RW_PACK_8},                 \
-    .widen = {widen_RW_PACK_4, widen_RW_PACK_4M, widen_RW_PACK_5, widen_RW_PACK_5M,                \
-              widen_RW_PACK_6, widen_RW_PACK_8},                                                   \
-    .widen_block = {widen_block_RW_PACK_4,  widen_block_RW_PACK_4M, widen_block_RW_PACK_5,         \
-                    widen_block_RW_PACK_5M, widen_block_RW_PACK_6,  widen_block_RW_PACK_8},        \
-    .matmul_wide = {wide_RW_PACK_4, wide_RW_PACK_4M, wide_RW_PACK_5, wide_RW_PACK_5M,              \
-                    wide_RW_PACK_6, wide_RW_PACK_8},                                               \
+    .matmul_packed = {RW_PACKS(MATMUL_PACKED)}, .matmul_columns = {RW_PACKS(MATMUL_COLUMNS)},      \
+    .widen = {RW_PACKS(WIDEN)}, .widen_block = {RW_PACKS(WIDEN_BLOCK)},                            \
+    .matmul_wide = {RW_PACKS(MATMUL_WIDE)},                                                        \
     .layer_norm = layer_norm, .mix_current = mix_current, .mix_previous = mix_previous,            \
     .relu2 = relu2, .sigmoid = sigmoid, .tanh = hyperbolic_tangent, .silu = silu,                  \
-    .all_finite = all_finite, .wkv4 = wkv4, .wkv6 = wkv6, .wkv7 = wkv7
+    .all_finite = all_finite, .wkv4 = wkv4, .wkv6 = wkv6, .decay6 = decay6,          \
+    .prepare7 = prepare7, .finish7 = finish7, .wkv7 = wkv7

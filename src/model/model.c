@@ -104,6 +104,11 @@ static size_t n_acts(const rw_checkpoint *c) {
     return RW_MAX_ROWS * (low > most ? low : most);
 }
 
+/* At most four scales for every 64 columns of ffn.value. */
+static size_t n_chosen(const rw_checkpoint *c) {
+    return 4 * rw_pack_tiles(c->dim[RW_F]);
+}
+
 static rwkv_status make_workspace(struct rwkv_model *m, rwkv_error *err) {
     m->work_len = work_floats(m->ckpt);
     m->panel_len = panel_floats(m->ckpt);
@@ -114,7 +119,8 @@ static rwkv_status make_workspace(struct rwkv_model *m, rwkv_error *err) {
     m->sparsity = rw_arena_alloc(&m->arena, 1, sizeof *m->sparsity);
     if (!m->sparsity) return rw_nomem(err, sizeof *m->sparsity);
     if (m->packing) m->acts = rw_alloc_aligned(n_acts(m->ckpt) * sizeof *m->acts);
-    if (!m->work || !m->panel || !m->logits || (m->packing && !m->acts))
+    if (m->packing) m->chosen = rw_alloc_aligned(n_chosen(m->ckpt) * sizeof *m->chosen);
+    if (!m->work || !m->panel || !m->logits || (m->packing && (!m->acts || !m->chosen)))
         return rw_nomem(err, (m->work_len + panels + logits) * sizeof(float));
     return RWKV_OK;
 }
@@ -138,7 +144,7 @@ static rwkv_status check_memory(const rw_checkpoint *c, uint32_t n_threads, uint
     if (!(flags & RWKV_MODEL_EXACT)) weights += rw_packing_growth(c, flags);
     uint64_t state = c->arch->state_len(c) * (uint64_t)c->n_layer;
     uint64_t rest = 4 * (work_floats(c) + n_threads * panel_floats(c) + (RW_LOGIT_ROWS + 1) * (uint64_t)c->dim[RW_V] +
-                         state) + n_acts(c) * sizeof(rw_act);
+                         state) + n_acts(c) * sizeof(rw_act) + n_chosen(c) * sizeof(rw_chosen);
     if (have == 0 || weights + rest <= have) return RWKV_OK;
     char need[24], got[24], fit[160] = "no type would fit";
     human(weights + rest, need);
@@ -157,6 +163,17 @@ static rwkv_status check_memory(const rw_checkpoint *c, uint32_t n_threads, uint
                       got, fit);
 }
 
+static rwkv_status check_packed(const rw_tensor *w, rwkv_error *err) {
+    uint64_t cols = w->dims[w->n_dims - 1], rows = rw_layout_rows(w->layout);
+    size_t bytes = rw_layout_unit(w->layout, rw_pack_of(w->type), cols);
+    for (uint64_t at = 0; at < w->bytes; at += bytes)
+        if (!rw_layout_finite(w->layout, w->type, w->data + at, cols))
+            return rw_fail_at(err, RWKV_E_NUMERIC, w->file->path, w->offset + at,
+                              "tensor %s, rows from %llu: found a scale that is not finite", w->name,
+                              (unsigned long long)(at / bytes * rows));
+    return RWKV_OK;
+}
+
 /* RWKV_MODEL_CHECK: every element of every tensor. */
 static rwkv_status check_finite(const rw_table *t, rwkv_error *err) {
     enum { CHUNK = 8192 };
@@ -165,7 +182,11 @@ static rwkv_status check_finite(const rw_table *t, rwkv_error *err) {
     rwkv_status st = RWKV_OK;
     for (size_t i = 0; i < t->n_tensors && st == RWKV_OK; i++) {
         const rw_tensor *w = &t->tensors[i];
-        if (!rw_type_is_float(w->type) || w->layout != RW_ROWS) continue;
+        if (!rw_type_is_float(w->type)) continue;
+        if (w->layout != RW_ROWS) {
+            st = check_packed(w, err);
+            continue;
+        }
         const rw_type_info *type = rw_type_get(w->type);
         for (uint64_t at = 0; at < w->n_elems && st == RWKV_OK; at += CHUNK) {
             uint64_t n = w->n_elems - at < CHUNK ? w->n_elems - at : CHUNK;
@@ -314,6 +335,7 @@ void rwkv_model_free(rwkv_model *m) {
     rw_free_aligned(m->work);
     rw_free_aligned(m->panel);
     rw_free_aligned(m->acts);
+    rw_free_aligned(m->chosen);
     rw_free_aligned(m->logits);
     rw_packing_end(m);
     rw_arena_free(&m->arena);
@@ -350,7 +372,7 @@ void rwkv_model_info(const rwkv_model *m, rwkv_info *out) {
     }
     out->copied_bytes = c->table->copied_bytes + m->arena.total +
                         (m->work_len + m->panel_len * out->n_threads + RW_LOGIT_ROWS * (size_t)m->V) * sizeof(float) +
-                        (m->acts ? n_acts(c) * sizeof *m->acts : 0);
+                        (m->acts ? n_acts(c) * sizeof *m->acts + n_chosen(c) * sizeof *m->chosen : 0);
     memcpy(out->fingerprint, m->fingerprint, sizeof out->fingerprint);
     memcpy(out->weights_hash, m->weights_hash, sizeof out->weights_hash);
 }

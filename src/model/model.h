@@ -13,14 +13,14 @@
 #include <stdatomic.h>
 
 #define RW_MAX_ROWS 128u
-#define RW_LOGIT_ROWS 8u
+#define RW_LOGIT_ROWS 32u
 
 /* A matrix as stored; y = scale * W x. If it is also packed its products are made with eight-bit
- * activations. */
+ * activations, or with bfloat16 ones. */
 typedef struct rw_mat {
     const uint8_t *data;
     const uint8_t *packed;      /* as in quant/pack.h; NULL: exact products from data */
-    rw_pack pack;
+    rw_pack pack;               /* RW_NOT_PACKED: packed as strips of bfloat16 */
     bool by_columns;            /* packed in blocks, else in strips */
     rw_type type;
     uint32_t rows, cols;
@@ -112,7 +112,8 @@ struct rwkv_model {
     float *panel;               /* [n_threads][panel_len] decoded weight rows */
     size_t panel_len;           /* floats per thread */
     rw_sparsity *sparsity;      /* counted by products.c */
-    rw_act *acts;               /* [RW_MAX_ROWS][tiles of the longest row]; NULL: nothing is packed */
+    rw_act *acts;               /* [n_acts] inputs of products, rounded; NULL: nothing is packed */
+    rw_chosen *chosen;          /* [4 * tiles of F] columns of ffn.value that are needed */
     float *logits;              /* [RW_LOGIT_ROWS, V] when several sequences want theirs */
     rwkv_tokenizer *tokenizer;
     rwkv_error tokenizer_error; /* why there is none */
@@ -139,7 +140,7 @@ rw_layout rw_packing_layout(const rw_rule *rule, rw_type main, uint32_t cols, rw
 /* Bytes that packing adds to those of the file's matrices. flags: RWKV_MODEL_*. */
 uint64_t rw_packing_growth(const rw_checkpoint *c, uint32_t flags);
 
-/* ---- products.c. At most 8 products that do not use each other's results. */
+/* ---- products.c. At most 8 products that do not use each other's results, one of them by columns. */
 void rw_products(const struct rwkv_model *m, const rw_product *list, size_t n, size_t n_rows);
 size_t rw_products_scratch(size_t n_rows); /* floats per thread */
 

@@ -3,7 +3,6 @@
  * Formulas: Peng et al. 2024 (arXiv 2404.05892), section 4.2. The five mixes come in the order w, k, v, r,
  * g. State per layer: ffn_x [D], att_x [D], S [H][key][value]. */
 #include "model.h"
-#include <math.h>
 #include <stddef.h>
 
 enum { W, K, V, R, G, N_MIX };
@@ -107,10 +106,7 @@ static void wkv_heads(void *ctx, size_t begin, size_t end, uint32_t thread) {
     size_t A = m->A, N = m->N;
     for (size_t h = begin; h < end; h++) {
         size_t c = h * N;
-        for (size_t row = 0; row < j->e->n_rows; row++) { /* w = exp(-exp(decay + d)) */
-            float *d = j->d + row * A + c;
-            for (size_t i = 0; i < N; i++) d[i] = expf(-expf(j->w->decay[c + i] + d[i]));
-        }
+        for (size_t row = 0; row < j->e->n_rows; row++) m->k->decay6(j->w->decay + c, j->d + row * A + c, N);
         for (size_t s = 0; s < j->e->n_segs; s++) {
             const rw_segment *seg = &j->e->segs[s];
             float *S = seg->state + rw_att_state(j->e, j->layer) + h * N * N;

@@ -4,7 +4,6 @@
  * Formulas: Peng et al. 2025 (arXiv 2503.14456), section 4; DeepEmbed as in the author's package. State per
  * layer: ffn_x [D], att_x [D], S [H][value][key]. */
 #include "model.h"
-#include <math.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -106,48 +105,18 @@ typedef struct wkv_job {
     float *kappa, *y;
 } wkv_job;
 
-/* One head of one row, before the recurrence: decay, rate, removal key, key, value. c: first channel. */
-static void prepare_head(const wkv_job *j, size_t row, size_t c) {
+/* One head of one row; c: its first channel. */
+static rw_head7 head_of(const wkv_job *j, size_t row, size_t c) {
     const struct rwkv_model *m = j->e->m;
     const layer_v7 *w = j->w;
-    size_t N = m->N, at = row * m->A + c;
-    float *d = j->d + at, *a = j->a + at, *k = j->k + at, *v = j->v + at, *kappa = j->kappa + at;
-
-    for (size_t i = 0; i < N; i++) d[i] += w->w0[c + i];
-    m->k->sigmoid(d, N);
-    for (size_t i = 0; i < N; i++) d[i] = expf(-0.60653066f * d[i]); /* exp(-exp(-0.5) sigmoid(..)) */
-    for (size_t i = 0; i < N; i++) a[i] += w->a0[c + i];
-    m->k->sigmoid(a, N);
-
-    float sum = 0;
-    for (size_t i = 0; i < N; i++) { /* kappa = k k_k / max(|k k_k|, 1e-12), with k before its change */
-        kappa[i] = k[i] * w->k_k[c + i];
-        sum += kappa[i] * kappa[i];
-    }
-    float norm = sqrtf(sum);
-    float scale = 1.0f / (norm > 1e-12f ? norm : 1e-12f);
-    for (size_t i = 0; i < N; i++) kappa[i] *= scale;
-    for (size_t i = 0; i < N; i++) k[i] *= 1.0f + (a[i] - 1.0f) * w->k_a[c + i];
-
-    if (!j->vl) return;
-    float *vl = j->vl + at;
-    const float *first = j->e->v_first + at;
-    for (size_t i = 0; i < N; i++) vl[i] += w->v0[c + i];
-    m->k->sigmoid(vl, N);
-    for (size_t i = 0; i < N; i++) v[i] += (first[i] - v[i]) * vl[i];
-}
-
-/* After the recurrence: group norm, the bonus of the current token, the gate. */
-static void finish_head(const wkv_job *j, size_t row, size_t c) {
-    const struct rwkv_model *m = j->e->m;
-    const layer_v7 *w = j->w;
-    size_t N = m->N, at = row * m->A + c;
-    const float *r = j->r + at, *k = j->k + at, *v = j->v + at, *g = j->g + at;
-    float *y = j->y + at;
-    m->k->layer_norm(y, w->lnx_w + c, w->lnx_b + c, m->gn_eps, y, N);
-    float bonus = 0;
-    for (size_t i = 0; i < N; i++) bonus += r[i] * k[i] * w->r_k[c + i];
-    for (size_t i = 0; i < N; i++) y[i] = (y[i] + bonus * v[i]) * g[i];
+    size_t at = row * m->A + c;
+    return (rw_head7){
+        .w0 = w->w0 + c, .a0 = w->a0 + c, .k_k = w->k_k + c, .k_a = w->k_a + c, .r_k = w->r_k + c,
+        .v0 = j->vl ? w->v0 + c : NULL, .ln_w = w->lnx_w + c, .ln_b = w->lnx_b + c,
+        .r = j->r + at, .k = j->k + at, .v = j->v + at, .g = j->g + at, .d = j->d + at, .a = j->a + at,
+        .vl = j->vl ? j->vl + at : NULL, .v_first = j->e->v_first + at, .kappa = j->kappa + at,
+        .y = j->y + at, .eps = m->gn_eps,
+    };
 }
 
 static void wkv_heads(void *ctx, size_t begin, size_t end, uint32_t thread) {
@@ -157,7 +126,10 @@ static void wkv_heads(void *ctx, size_t begin, size_t end, uint32_t thread) {
     size_t A = m->A, N = m->N;
     for (size_t h = begin; h < end; h++) {
         size_t c = h * N;
-        for (size_t row = 0; row < j->e->n_rows; row++) prepare_head(j, row, c);
+        for (size_t row = 0; row < j->e->n_rows; row++) {
+            rw_head7 head = head_of(j, row, c);
+            m->k->prepare7(&head, N);
+        }
         for (size_t s = 0; s < j->e->n_segs; s++) {
             const rw_segment *seg = &j->e->segs[s];
             float *S = seg->state + rw_att_state(j->e, j->layer) + h * N * N;
@@ -165,7 +137,10 @@ static void wkv_heads(void *ctx, size_t begin, size_t end, uint32_t thread) {
             m->k->wkv7(j->r + at, j->d + at, j->k + at, j->v + at, j->kappa + at, j->a + at, A, S, j->y + at,
                        seg->n, N);
         }
-        for (size_t row = 0; row < j->e->n_rows; row++) finish_head(j, row, c);
+        for (size_t row = 0; row < j->e->n_rows; row++) {
+            rw_head7 head = head_of(j, row, c);
+            m->k->finish7(&head, N);
+        }
     }
 }
 
