@@ -46,7 +46,8 @@ static const option_spec *options(void) {
          "把文件读入内存，而不是映射", 0, 0},
         {"force", 0, OPT_FLAG, &force, NULL, "load even if memory seems too small",
          "即使内存看似不足也加载", 0, 0},
-        {"dense", 0, OPT_FLAG, &dense, NULL, "multiply zero activations too", "零激活也参与计算", 0, 0},
+        {"dense", 0, OPT_FLAG, &dense, NULL, "multiply zero activations too", "零激活也参与计算", 0,
+         0},
         {"format", 0, OPT_STRING, &format, "HOW", "md, csv or json; default md",
          "md、csv 或 json；默认 md", 0, 0},
         {"plot", 0, OPT_STRING, &plot, "FILE.svg", "also draw the results", "同时画图", 0, 0},
@@ -57,8 +58,8 @@ static const option_spec *options(void) {
         {"type", 0, OPT_STRING, &type, "TYPE", "of its matrices, as for convert; default Q4_0",
          "矩阵类型，同 convert；默认 Q4_0", 0, 0},
         {"zeros", 0, OPT_UINT, &zeros, "PERCENT",
-         "about so many of the FFN's activations are zero; default 50", "FFN 激活中零的比例；默认 50",
-         1, 99},
+         "about so many of the FFN's activations are zero; default 50",
+         "FFN 激活中零的比例；默认 50", 1, 99},
         {"keep", 0, OPT_STRING, &keep, "FILE", "write it there (.bin: for rwkv.cpp) and keep it",
          "写到此文件（.bin 为 rwkv.cpp 格式）并保留", 0, 0},
         {"vocab", 0, OPT_STRING, &vocab, "FILE", "vocabulary to embed, for other engines",
@@ -122,8 +123,8 @@ static uint64_t peak_rss(void) {
     return bytes > BENCH_BUFFER ? bytes - BENCH_BUFFER : bytes;
 }
 
-/* Tables with a row per vocabulary entry that are not the head are looked up, not multiplied. The
- * low-rank matrices of quantized models, floats in the file, are held as Q8_0. */
+/* Tables with a row per vocabulary entry that are not the head are looked up, not multiplied.
+ * Matrices that the file of a quantized model keeps as floats are held as Q8_0. */
 static void count_work(bench *b) {
     enum { Q8_BYTES = 34, Q8_ELEMENTS = 32 };
     rwkv_tensor_info t;
@@ -135,7 +136,7 @@ static void count_work(bench *b) {
         if (strstr(t.name, "emb") && t.dims[0] == b->info.n_vocab) {
             bytes -= (double)t.bytes * (1 - 1.0 / (double)t.dims[0]);
             params -= n;
-        } else if (quantized && !strchr(t.type, 'Q') && t.dims[0] != b->info.n_vocab) {
+        } else if (quantized && !strchr(t.type, 'Q')) {
             bytes -= (double)t.bytes - n * Q8_BYTES / Q8_ELEMENTS;
         }
         if (strstr(t.name, "ffn.value") || strstr(t.name, "channel_mix_value"))
@@ -237,8 +238,8 @@ static void summarise(const bench *b, bench_row *r) {
     }
     if (r->ffn_inputs) r->ffn_zeros = (double)r->ffn_zero_inputs / (double)r->ffn_inputs;
     double weights = b->weights_per_token - r->ffn_zeros * b->value_bytes;
-    r->bytes_per_token = weights / (double)r->n_sessions +
-                         2 * (double)b->info.state_bytes; /* read and written */
+    r->bytes_per_token =
+        weights / (double)r->n_sessions + 2 * (double)b->info.state_bytes; /* read and written */
     if (r->limit.read_gbs > 0)
         r->limit_fraction = r->bytes_per_token * r->median_ts / r->limit.read_gbs / 1e9;
 }
@@ -344,8 +345,8 @@ static int run_tests(bench *b, bench_row *common, double opened) {
 }
 
 static int run_model(bench *b, const char *path, uint32_t n_threads) {
-    model_args args = {.isa = isa, .threads = n_threads, .no_mmap = no_mmap, .force = force,
-                       .dense = dense};
+    model_args args = {
+        .isa = isa, .threads = n_threads, .no_mmap = no_mmap, .force = force, .dense = dense};
     double begin = cli_seconds();
     int code = cli_open_model(&b->model, path, &args);
     if (code) return code;
@@ -399,8 +400,9 @@ static int run_shape(void) {
         return cli_fail(EXIT_SYSTEM, T("%s: cannot make a folder", "%s：无法创建文件夹"), folder);
     snprintf(scratch, sizeof scratch, "%s/%s.pth", folder, shape);
     snprintf(file, sizeof file, "%s/%s.gguf", folder, shape);
-    int code = bench_synthesize(shape, type, zeros ? zeros : 50, vocab, threads.n ? (uint32_t)threads.v[0] : 0, scratch,
-                                keep ? keep : file);
+    int code =
+        bench_synthesize(shape, type, zeros ? zeros : 50, vocab,
+                         threads.n ? (uint32_t)threads.v[0] : 0, scratch, keep ? keep : file);
     unlink(scratch);
     if (keep) path = (char *)(uintptr_t)keep;
     if (code == EXIT_OK) code = run_models(&path, 1);

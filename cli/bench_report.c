@@ -63,10 +63,10 @@ static void print_md(const bench_row *r) {
     char test[96], size[32], rss[32], of[16] = "", zeros[16] = "";
     if (r->limit_fraction > 0) snprintf(of, sizeof of, "%.0f %%", 100 * r->limit_fraction);
     if (r->ffn_zeros > 0) snprintf(zeros, sizeof zeros, "%.0f %%", 100 * r->ffn_zeros);
-    printf("| %s v%s %s | %s | %.2f B | %s | %llu | %s | %.2f | %.2f-%.2f | %s | %s | %s |\n", r->name,
-           r->version, r->type, cli_human_bytes(r->file_bytes, size), 1e-9 * (double)r->n_params,
-           r->isa, (unsigned long long)r->n_threads, test_name(r, test), r->median_ts, r->min_ts,
-           r->max_ts, of, zeros, cli_human_bytes(r->peak_rss, rss));
+    printf("| %s v%s %s | %s | %.2f B | %s | %llu | %s | %.2f | %.2f-%.2f | %s | %s | %s |\n",
+           r->name, r->version, r->type, cli_human_bytes(r->file_bytes, size),
+           1e-9 * (double)r->n_params, r->isa, (unsigned long long)r->n_threads, test_name(r, test),
+           r->median_ts, r->min_ts, r->max_ts, of, zeros, cli_human_bytes(r->peak_rss, rss));
 }
 
 static void print_limits(const bench_row *r) {

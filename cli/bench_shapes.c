@@ -131,8 +131,9 @@ typedef struct fill {
 } fill;
 #define FFN_BIAS .5f
 static const fill fills[] = {
-    {'m', "BFloat16Storage", 0, 0},  {'k', "BFloat16Storage", 0, 0}, {'1', "FloatStorage", 1, 0},
-    {'0', "FloatStorage", 0, 0},     {'x', "FloatStorage", .5f, .1f}, {'d', "FloatStorage", -1, .5f},
+    {'m', "BFloat16Storage", 0, 0},     {'k', "BFloat16Storage", 0, 0},
+    {'1', "FloatStorage", 1, 0},        {'0', "FloatStorage", 0, 0},
+    {'x', "FloatStorage", .5f, .1f},    {'d', "FloatStorage", -1, .5f},
     {'b', "FloatStorage", FFN_BIAS, 0},
 };
 enum { N_FILLS = sizeof fills / sizeof *fills, SLACK = 65536 };

@@ -240,7 +240,8 @@ static const option_spec *convert_options(void) {
     static const option_spec specs[] = {
         {"type", 0, OPT_STRING, &j.type, "TYPE",
          "F32 F16 BF16 Q8_0 Q6_K Q5_K Q4_K Q5_1 Q5_0 Q4_1 Q4_0; default: as in IN (quantize: Q5_1)",
-         "F32 F16 BF16 Q8_0 Q6_K Q5_K Q4_K Q5_1 Q5_0 Q4_1 Q4_0；默认与输入相同（quantize：Q5_1）", 0, 0},
+         "F32 F16 BF16 Q8_0 Q6_K Q5_K Q4_K Q5_1 Q5_0 Q4_1 Q4_0；默认与输入相同（quantize：Q5_1）",
+         0, 0},
         {"format", 0, OPT_STRING, &j.format, "FORMAT",
          "gguf, ggmf (rwkv.cpp) or packed; default: ggmf if OUT ends in .bin, else gguf",
          "gguf、ggmf（rwkv.cpp）或 packed；默认：OUT 以 .bin 结尾为 ggmf，否则 gguf", 0, 0},
@@ -272,16 +273,21 @@ static int run_to(const char *name, const char *format, int argc, char **argv) {
     int code = cli_parse(name, convert_options(), argc, argv, &n, &helped);
     if (code || helped) return code;
     if (n < 1 || n > 2)
-        return cli_fail(EXIT_USAGE, T("%s: expected IN and perhaps OUT; see rwkv help %s",
-                                      "%s：需要 IN，可选 OUT；参见 rwkv help %s"),
+        return cli_fail(EXIT_USAGE,
+                        T("%s: expected IN and perhaps OUT; see rwkv help %s",
+                          "%s：需要 IN，可选 OUT；参见 rwkv help %s"),
                         name, name);
     j.in = argv[1];
     j.out = n > 1 ? argv[2] : NULL;
     return convert();
 }
 
-static int run_convert(int argc, char **argv) { return run_to("convert", NULL, argc, argv); }
-static int run_pack(int argc, char **argv) { return run_to("pack", "packed", argc, argv); }
+static int run_convert(int argc, char **argv) {
+    return run_to("convert", NULL, argc, argv);
+}
+static int run_pack(int argc, char **argv) {
+    return run_to("pack", "packed", argc, argv);
+}
 
 /* rwkv.cpp's order of arguments, and its default type. */
 static int run_quantize(int argc, char **argv) {
@@ -320,11 +326,19 @@ const command cmd_quantize = {
 };
 
 const command cmd_pack = {
-    "pack", "IN [OUT] [OPTIONS]", "convert to this program's own arrangement: starts at once",
-    "转换为本程序自己的排列方式：即开即用", run_pack, convert_options,
-    "Quantized matrices are written as they are used, so that nothing is rearranged when the model\n"
-    "is loaded, and memory is the file itself. Other programs cannot read such a file; neither can\n"
-    "convert, nor versions of rwkv with another arrangement: keep the original. Results are the same.",
-    "量化矩阵按计算时的排列写入，加载时无需重排，内存即文件本身。其他程序、convert 以及排列方式不同的\n"
+    "pack",
+    "IN [OUT] [OPTIONS]",
+    "convert to this program's own arrangement: starts at once",
+    "转换为本程序自己的排列方式：即开即用",
+    run_pack,
+    convert_options,
+    "Quantized matrices are written as they are used, so that nothing is rearranged when the "
+    "model\n"
+    "is loaded, and memory is the file itself. Other programs cannot read such a file; neither "
+    "can\n"
+    "convert, nor versions of rwkv with another arrangement: keep the original. Results are the "
+    "same.",
+    "量化矩阵按计算时的排列写入，加载时无需重排，内存即文件本身。其他程序、convert "
+    "以及排列方式不同的\n"
     "rwkv 版本都无法读取：请保留原文件。结果完全相同。",
 };

@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/select.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -18,7 +17,7 @@ enum { DRAIN_SECONDS = 30, WORKERS = 4, MAX_STATES = 64 };
 
 static model_args model_opts;
 static const char *host = "127.0.0.1", *port = "8080", *socket_path, *key_file, *store_name,
-                  *model_name, *access_log;
+                  *model_name, *access_log, *preset;
 static opt_list hosts, origins, aliases, states;
 static uint64_t cache_ram = 1024, cache_disk = 4096, session_ttl, session_quota;
 static uint64_t max_tokens = 8192, max_prompt = 1u << 20;
@@ -38,6 +37,9 @@ static const option_spec *options(void) {
          "name in /v1/models; default: the file's", "/v1/models 中的名称；默认取自文件名", 0, 0},
         {"alias", 0, OPT_STRINGS, &aliases, "NAME", "another name for the model; may be repeated",
          "模型的别名；可多次给出", 0, 0},
+        {"preset", 0, OPT_STRING, &preset, "NAME",
+         "sampling of requests that say nothing; default: chat, for plain text default",
+         "请求未指定时的采样预设；对话默认 chat，续写默认 default", 0, 0},
         {"", 0, OPT_HEADING, NULL, NULL, "Access", "访问", 0, 0},
         {"api-key-file", 0, OPT_STRING, &key_file, "FILE",
          "keys, one a line; also RWKV_API_KEYS=key,key", "密钥文件，每行一个；或 RWKV_API_KEYS=key,key",
@@ -85,32 +87,18 @@ static const option_spec *options(void) {
 
 /* ------------------------------------------------------------------ signals */
 
-static volatile sig_atomic_t signals;
-
-static void on_signal(int number) {
-    (void)number;
-    signals++;
+/* Blocked in every thread that is started from here on: they stay pending until they are asked for. */
+static void block_signals(sigset_t *stops) {
+    sigemptyset(stops);
+    sigaddset(stops, SIGTERM);
+    sigaddset(stops, SIGINT);
+    pthread_sigmask(SIG_BLOCK, stops, NULL);
 }
 
-/* Blocked in every thread that is started from here on; `open` is the mask to wait with. */
-static void catch_signals(sigset_t *open) {
-    struct sigaction a = {.sa_handler = on_signal};
-    sigset_t stops;
-    sigemptyset(&stops);
-    sigaddset(&stops, SIGTERM);
-    sigaddset(&stops, SIGINT);
-    sigaction(SIGTERM, &a, NULL);
-    sigaction(SIGINT, &a, NULL);
-    pthread_sigmask(SIG_BLOCK, &stops, open);
-}
-
-/* Until `n` signals have come, or the seconds are over (0: no limit). */
-static void wait_signals(int n, double seconds, const sigset_t *open) {
-    struct timespec t = {.tv_sec = (time_t)seconds,
-                         .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
-    while (signals < n) {
-        if (pselect(0, NULL, NULL, NULL, seconds > 0 ? &t : NULL, open) == 0) return;
-    }
+static bool signal_pending(void) {
+    sigset_t pending;
+    sigpending(&pending);
+    return sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT);
 }
 
 /* ------------------------------------------------------------------ parts */
@@ -214,15 +202,20 @@ static size_t blob_limit(const rwkv_info *i) {
            (size_t)max_prompt * 2 * sizeof(int32_t);
 }
 
-static int describe_model(server *s, const char *path, char name[128]) {
+static int describe_model(server *s, char name[128]) {
     rwkv_error err = {0};
     rwkv_model_info(s->model, &s->info);
     s->tokenizer = rwkv_model_tokenizer(s->model, &err);
     if (!s->tokenizer) return cli_error(&err);
     s->template = rwkv_model_template(s->model);
-    s->model_name = model_name ? model_name : name_of_file(path, name);
+    s->model_name = model_name ? model_name : name_of_file(s->info.path, name);
     s->aliases = aliases.items;
     s->n_aliases = aliases.n;
+    rwkv_sampling unused;
+    if (preset && rwkv_sampling_preset(&unused, preset) != RWKV_OK) {
+        return cli_fail(EXIT_USAGE, T("--preset: '%s' is unknown", "--preset：未知的 '%s'"), preset);
+    }
+    s->preset = preset;
     s->max_tokens = max_tokens;
     s->max_prompt = max_prompt;
     s->max_blob = blob_limit(&s->info);
@@ -280,32 +273,33 @@ static int start_http(server *s, const auth *a, FILE *log) {
 
 /* ------------------------------------------------------------------ the command */
 
-static void wait_and_drain(server *s, const sigset_t *open) {
+static void wait_and_drain(server *s, const sigset_t *stops) {
+    const struct timespec pause = {.tv_nsec = 50000000};
     engine_stats st;
-    wait_signals(1, 0, open);
+    int number;
+    sigwait(stops, &number);
     cli_fail(0, T("stopping; running answers may end within %d s", "正在停止；进行中的回答最多再等 %d 秒"),
              DRAIN_SECONDS);
     atomic_store(&s->draining, true);
     http_drain(s->http);
-    double end = cli_seconds() + DRAIN_SECONDS;
-    do {
+    const double end = cli_seconds() + DRAIN_SECONDS;
+    for (; !signal_pending() && cli_seconds() < end; nanosleep(&pause, NULL)) {
         engine_get_stats(s->engine, &st);
         if (st.jobs_queued + st.jobs_running == 0) break;
-        wait_signals(2, 0.05, open);
-    } while (signals < 2 && cli_seconds() < end);
+    }
     engine_drain(s->engine, 0);
 }
 
 static int serve(server *s, const char *path, auth *a) {
     static named_state fixed[MAX_STATES];
     char name[128];
-    sigset_t open;
+    sigset_t stops;
     FILE *log = NULL;
     int code = check_access(a);
     if (!code) code = open_log(&log);
-    if (!code) catch_signals(&open);
-    if (!code) code = cli_open_model(&s->model, path, &model_opts);
-    if (!code) code = describe_model(s, path, name);
+    if (!code) block_signals(&stops);
+    if (!code) code = cli_open_model_or_demo(&s->model, path, &model_opts);
+    if (!code) code = describe_model(s, name);
     if (!code) code = read_states(s, fixed);
     if (!code) code = open_store(s);
     if (!code) code = start_engine(s);
@@ -318,7 +312,7 @@ static int serve(server *s, const char *path, auth *a) {
             fprintf(stderr, T("rwkv: %s on http://%s:%u\n", "rwkv：%s，监听 http://%s:%u\n"),
                     s->model_name, host, http_port(s->http));
         }
-        wait_and_drain(s, &open);
+        wait_and_drain(s, &stops);
     }
     http_stop(s->http);
     engine_free(s->engine);
@@ -339,18 +333,18 @@ static int run(int argc, char **argv) {
     bool helped;
     int code = cli_parse("serve", options(), argc, argv, &n, &helped);
     if (code || helped) return code;
-    if (n != 1) {
-        return cli_fail(EXIT_USAGE, T("serve: expected a model file; see rwkv help serve",
-                                      "serve：需要一个模型文件；参见 rwkv help serve"));
+    if (n > 1) {
+        return cli_fail(EXIT_USAGE, T("serve: expected one model file; see rwkv help serve",
+                                      "serve：只需要一个模型文件；参见 rwkv help serve"));
     }
-    code = serve(&s, argv[1], &a);
+    code = serve(&s, n ? argv[1] : NULL, &a);
     auth_free(&a);
     return code;
 }
 
 const command cmd_serve = {
     "serve",
-    "MODEL [OPTIONS]",
+    "[MODEL] [OPTIONS]",
     "answer programs and people over HTTP, OpenAI-compatible",
     "通过 HTTP 提供服务，兼容 OpenAI 接口",
     run,

@@ -138,6 +138,25 @@ static void state_seeds(void) {
     remove(path);
 }
 
+static void request_seeds(void) {
+    text_seed("request", "chat",
+              "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":"
+              "[{\"type\":\"text\",\"text\":\"a\\n\\nb\"}]},{\"role\":\"assistant\",\"content\":\"<think>x"
+              "</think>y\"},{\"role\":\"user\",\"content\":\"c\"}],\"max_tokens\":5,\"reasoning_effort\":\"low\"}");
+    text_seed("request", "sampling",
+              "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"temperature\":1,\"top_p\":0.5,\"top_k\":3,"
+              "\"min_p\":0.1,\"typical_p\":1,\"presence_penalty\":0.1,\"frequency_penalty\":0.2,\"seed\":-1,"
+              "\"penalty_decay\":0.9,\"repeat_penalty\":1.1,\"mirostat\":2,\"logit_bias\":{\"97\":-100,\"98\":5}}");
+    text_seed("request", "rest",
+              "{\"messages\":[{\"role\":\"developer\",\"content\":\"a\"}],\"stop\":[\"x\",\"yz\"],\"n\":2,"
+              "\"logprobs\":true,\"top_logprobs\":4,\"stream\":true,\"stream_options\":{\"include_usage\":true},"
+              "\"echo\":false,\"return_state\":false,\"preset\":\"greedy\",\"sampling_order\":\"reference\","
+              "\"response_format\":{\"type\":\"text\"},\"tools\":[],\"n_predict\":-1}");
+    text_seed("request", "state",
+              "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"state\":\"UldLVlNUQVRFAAAAAAAAAAAAAAAAAAAA"
+              "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}");
+}
+
 int main(int argc, char **argv) {
     static const char *const versions[] = {"4", "5.0", "5.1", "5.2", "6", "7"}; /* 7a is large */
     if (argc != 2) return 1;
@@ -147,5 +166,6 @@ int main(int argc, char **argv) {
     vocabulary_seeds();
     json_seeds();
     state_seeds();
+    request_seeds();
     return 0;
 }

@@ -37,7 +37,7 @@ typedef struct answer {
     uint32_t n_choices, n_submitted, n_done;
     int status; /* of a failure */
     const char *code, *param;
-    char message[sizeof ((rwkv_error *)0)->message];
+    char *message;
     char *head; /* what every chunk begins with */
     char *session;
     char **echoes; /* [n_prompts] texts that are sent first, or NULL */
@@ -61,6 +61,7 @@ static void answer_free(void *user) {
     free(a->head);
     free(a->session);
     free(a->state);
+    free(a->message);
     pthread_mutex_destroy(&a->lock);
     free(a);
 }
@@ -278,7 +279,8 @@ static void end_stream(answer *a) {
     bool ok = true;
     if (a->failed) {
         ok = buf_puts(&b, "data: ") &&
-             buf_error(&b, a->status, a->param, a->code, a->message) && buf_puts(&b, "\n\n");
+             buf_error(&b, a->status, a->param, a->code,
+                       a->message ? a->message : "") && buf_puts(&b, "\n\n");
     } else {
         if (a->include_usage) {
             ok = begin_chunk(&b, a) && buf_puts(&b, "],\"usage\":") && put_usage(&b, a) &&
@@ -340,7 +342,8 @@ static void send_reply(request *r) {
 
 static void send_failure(answer *a) {
     if (a->status == 503 || a->status == 429) reply_header(a->r, "Retry-After", "5");
-    reply_error(a->r, a->status, a->param, a->code, "%s", a->message);
+    reply_error(a->r, a->status, a->param, a->code, "%s",
+                a->message ? a->message : "");
 }
 
 /* All jobs have ended. With the lock held. */
@@ -391,7 +394,7 @@ static void note_failure(answer *a, const job_event *e) {
     a->status = f.status;
     a->code = f.code;
     a->param = f.status == 400 ? "state" : f.status == 404 || f.status == 409 ? "session" : NULL;
-    snprintf(a->message, sizeof a->message, "%s", f.message);
+    a->message = strdup(f.message);
     a->failed = true;
 }
 

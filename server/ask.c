@@ -146,7 +146,7 @@ static bool read_bias(request *r, const json_t *o, ask *a) {
 }
 
 static bool read_sampling(request *r, const json_t *o, ask *a) {
-    const char *preset = a->chat ? "chat" : "default";
+    const char *usual = r->server->preset, *preset = usual ? usual : a->chat ? "chat" : "default";
     json_int_t top_k = 0, mirostat = 0, seed = 0;
     if (!param_string(r, o, "preset", 32, &preset)) return false;
     if (rwkv_sampling_preset(&a->how, preset) != RWKV_OK) {

@@ -1,4 +1,4 @@
-/* background.c - one thread, one queue. */
+/* background.c - one list, a few threads. */
 #include "background.h"
 
 #include <pthread.h>
@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 struct background {
-    pthread_t thread;
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t wake;
     task *queue, **end;
@@ -14,6 +13,8 @@ struct background {
     bool quit;
     void (*finished)(void *owner, task *t);
     void *owner;
+    size_t n_threads;
+    pthread_t threads[];
 };
 
 static void *background_main(void *arg) {
@@ -38,21 +39,22 @@ static void *background_main(void *arg) {
     return NULL;
 }
 
-rwkv_status background_new(background **out, void (*finished)(void *owner, task *t), void *owner, rwkv_error *err) {
-    background *w = calloc(1, sizeof *w);
+rwkv_status background_new(background **out, size_t n_threads, void (*finished)(void *owner, task *t), void *owner,
+                           rwkv_error *err) {
+    background *w = calloc(1, sizeof *w + n_threads * sizeof *w->threads);
     if (w) {
         w->end = &w->queue;
         w->finished = finished;
         w->owner = owner;
         pthread_mutex_init(&w->lock, NULL);
         pthread_cond_init(&w->wake, NULL);
-        if (pthread_create(&w->thread, NULL, background_main, w) == 0) {
+        while (w->n_threads < n_threads && !pthread_create(&w->threads[w->n_threads], NULL, background_main, w))
+            w->n_threads++;
+        if (w->n_threads == n_threads) {
             *out = w;
             return RWKV_OK;
         }
-        pthread_mutex_destroy(&w->lock);
-        pthread_cond_destroy(&w->wake);
-        free(w);
+        background_free(w);
     }
     if (err) *err = (rwkv_error){RWKV_E_NOMEM, RWKV_NO_OFFSET, "", "a thread of the server cannot be started"};
     return RWKV_E_NOMEM;
@@ -62,9 +64,9 @@ void background_free(background *w) {
     if (!w) return;
     pthread_mutex_lock(&w->lock);
     w->quit = true;
-    pthread_cond_signal(&w->wake);
+    pthread_cond_broadcast(&w->wake);
     pthread_mutex_unlock(&w->lock);
-    pthread_join(w->thread, NULL);
+    for (size_t i = 0; i < w->n_threads; i++) pthread_join(w->threads[i], NULL);
     pthread_mutex_destroy(&w->lock);
     pthread_cond_destroy(&w->wake);
     free(w);

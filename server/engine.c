@@ -20,6 +20,10 @@ double engine_since(uint64_t ns) {
     return (double)(engine_now() - ns) / 1e9;
 }
 
+void engine_log(const engine *e, int level, const char *message) {
+    if (e->options.log) e->options.log(e->options.log_user, level, message);
+}
+
 /* ------------------------------------------------------------------ tenants; under the lock */
 
 static tenant_jobs *find_tenant(engine *e, const char *name) {
@@ -50,6 +54,9 @@ void job_free(job *j) {
     transcript_unref(j->text);
     free(j->marks);
     free(j->state);
+    free((void *)j->sampling.bias);
+    for (size_t i = 0; i < j->n_stops; i++) free(j->stops[i]);
+    free(j->stops);
     free(j->session);
     free(j->note);
     rwkv_sampler_free(j->sampler);
@@ -93,7 +100,34 @@ static rwkv_status check_request(const engine *e, const job_request *r, rwkv_err
     return RWKV_OK;
 }
 
-static rwkv_status make_job(const engine *e, const job_request *r, job **out, rwkv_error *err) {
+/* A job that waits has neither sampler nor stream, which take megabytes; what it asks for is tried now. */
+static rwkv_status check_rules(engine *e, const job_request *r, rwkv_error *err) {
+    rwkv_stream *stream = NULL;
+    rwkv_status st = rwkv_stream_new(&stream, r->stops, r->n_stops, err);
+    rwkv_stream_free(stream);
+    if (st != RWKV_OK) return st;
+    pthread_mutex_lock(&e->lock);
+    st = rwkv_sampler_set(e->checker, &r->sampling, err);
+    pthread_mutex_unlock(&e->lock);
+    return st;
+}
+
+static void copy_rules(job *j, const job_request *r, bool *ok) {
+    j->sampling = r->sampling;
+    j->sampling.bias = copy(r->sampling.bias, r->sampling.n_bias * sizeof *r->sampling.bias, ok);
+    j->stops = r->n_stops ? calloc(r->n_stops, sizeof *j->stops) : NULL;
+    if (r->n_stops && !j->stops) *ok = false;
+    for (; *ok && j->n_stops < r->n_stops; j->n_stops++)
+        j->stops[j->n_stops] = copy(r->stops[j->n_stops], strlen(r->stops[j->n_stops]) + 1, ok);
+}
+
+rwkv_status job_make_rules(const engine *e, job *j, rwkv_error *err) {
+    rwkv_status st = rwkv_stream_new(&j->stream, (const char *const *)j->stops, j->n_stops, err);
+    if (st != RWKV_OK) return st;
+    return rwkv_sampler_new(&j->sampler, e->info.n_vocab, e->tokenizer, &j->sampling, err);
+}
+
+static rwkv_status make_job(engine *e, const job_request *r, job **out, rwkv_error *err) {
     rwkv_status st = check_request(e, r, err);
     if (st != RWKV_OK) return st;
     bool ok = true;
@@ -119,10 +153,9 @@ static rwkv_status make_job(const engine *e, const job_request *r, job **out, rw
     j->on_event = r->on_event;
     j->user = r->user;
     atomic_init(&j->cancelled, false);
+    copy_rules(j, r, &ok);
     if (!ok || !j->text) st = refuse(err, RWKV_E_NOMEM, "out of memory");
-    if (st == RWKV_OK)
-        st = rwkv_sampler_new(&j->sampler, e->info.n_vocab, e->tokenizer, &r->sampling, err);
-    if (st == RWKV_OK) st = rwkv_stream_new(&j->stream, r->stops, r->n_stops, err);
+    if (st == RWKV_OK) st = check_rules(e, r, err);
     if (st == RWKV_OK) *out = j;
     else job_free(j);
     return st;
@@ -364,12 +397,22 @@ static void show_stats(engine *e) {
     s->hits_store = e->n_hits_store;
     s->misses = e->n_misses;
     s->tokens_cached = e->n_tokens_cached;
+    s->tokens_generated = e->n_generated;
     pthread_mutex_unlock(&e->lock);
+}
+
+/* The first evaluation puts the weights in order and brings them into memory; no user shall wait for that. */
+static void warm_up(engine *e) {
+    const int32_t ids[4] = {0};
+    rwkv_session *s = NULL;
+    if (rwkv_session_new(&s, e->model, NULL) == RWKV_OK) rwkv_session_eval(s, ids, 4, NULL);
+    rwkv_session_free(s);
 }
 
 static void *engine_main(void *arg) {
     engine *e = arg;
     bool busy = false, quit = false;
+    warm_up(e);
     while (!quit) {
         pthread_mutex_lock(&e->lock);
         while (!busy && !e->poked && !e->quit) pthread_cond_wait(&e->wake, &e->lock);
@@ -406,6 +449,7 @@ static void dismantle(engine *e) {
     free(e->lanes);
     free(e->items);
     free(e->batched);
+    rwkv_sampler_free(e->checker);
     free(e);
 }
 
@@ -415,9 +459,12 @@ static rwkv_status make_parts(engine *e, store *st, rwkv_error *err) {
     e->items = calloc(n, sizeof *e->items);
     e->batched = calloc(n, sizeof *e->batched);
     if (!e->lanes || !e->items || !e->batched) return refuse(err, RWKV_E_NOMEM, "out of memory");
-    rwkv_status status = st ? RWKV_OK : store_open(&e->own_store, "memory:", err);
+    rwkv_sampling any = {.penalty_decay = 1};
+    rwkv_status status = rwkv_sampler_new(&e->checker, e->info.n_vocab, e->tokenizer, &any, err);
+    if (status == RWKV_OK && !st) status = store_open(&e->own_store, "memory:", err);
     if (status != RWKV_OK) return status;
     e->store = st ? st : e->own_store;
+    if (!st) e->options.cache_disk = 0;
     const tree_options how = {.model = e->model,
                                .st = st,
                                .ram = e->options.cache_ram,
@@ -425,17 +472,19 @@ static rwkv_status make_parts(engine *e, store *st, rwkv_error *err) {
                                .write = recall_write,
                                .user = e};
     status = tree_new(&e->tree, &how, err);
+    e->listed_ns = engine_now();
+    if (status != RWKV_OK || !e->options.cache_disk) return status;
     tree_listing listing;
-    if (status == RWKV_OK && st && e->options.cache_disk && snapshot_list(e->tree, &listing)) {
-        e->bytes_stored = listing.bytes;
-        tree_merge(e->tree, &listing);
-    }
+    snapshot_list(e->tree, &listing);
+    e->bytes_stored = listing.bytes;
+    tree_merge(e->tree, &listing);
     return status;
 }
 
 static rwkv_status start_threads(engine *e, rwkv_error *err) {
-    rwkv_status status = background_new(&e->urgent, engine_finished, e, err);
-    if (status == RWKV_OK) status = background_new(&e->lazy, engine_finished, e, err);
+    enum { N_URGENT = 4 }; /* sessions are hashed and written independently of each other */
+    rwkv_status status = background_new(&e->urgent, N_URGENT, engine_finished, e, err);
+    if (status == RWKV_OK) status = background_new(&e->lazy, 1, engine_finished, e, err);
     if (status == RWKV_OK && pthread_create(&e->thread, NULL, engine_main, e))
         status = refuse(err, RWKV_E_NOMEM, "the engine's thread cannot be started");
     if (status == RWKV_OK) return status;

@@ -22,7 +22,7 @@ typedef struct job job;
 
 typedef struct engine_options {
     uint32_t max_lanes;      /* answers at once; 0: 32 */
-    uint32_t max_queue;      /* jobs waiting; 0: 256 */
+    uint32_t max_queue;      /* jobs waiting; 0: 256. One tenant gets three quarters of a queue of 16 or more */
     uint32_t prompt_slice;   /* prompt tokens read between two steps of the others; 0: chosen from measured speed
                                 so that a step takes less than twice what it takes without */
     uint32_t snapshot_every; /* tokens; 0: 1024 */
@@ -99,7 +99,8 @@ typedef struct job_request {
     const char *request_id;  /* for the log */
     const int32_t *tokens;   /* [n_tokens]; copied. With `session`: what is added to it */
     size_t n_tokens;
-    const size_t *marks;     /* prefixes worth a snapshot (ends of messages), ascending; copied */
+    const size_t *marks;     /* prefixes worth a snapshot (ends of messages), ascending; copied. One that follows
+                                another within 32 tokens is passed over, but for the last. None: the prompt's end */
     size_t n_marks;
     const char *session;     /* name of a session that is continued and saved, or NULL. Committed before JOB_DONE */
     uint64_t session_generation; /* expected; STORE_ANY: whatever it is now */
@@ -123,7 +124,13 @@ typedef struct job_request {
 typedef enum submit_result { SUBMIT_OK, SUBMIT_BUSY, SUBMIT_STOPPING, SUBMIT_REFUSED } submit_result;
 
 /* *retry_after: seconds until there will be room, for SUBMIT_BUSY. *out may be used for job_cancel until JOB_DONE
- * was delivered. Several requests with the same prompt share the reading of it (n > 1). */
+ * was delivered (a lock of the caller's puts the two in order; on_event is called without any of the engine's).
+ * Several requests with the same prompt share the reading of it (n > 1).
+ *
+ * The text of the state that is left, and of a session: the prompt and the visible answer, without a stop string or the
+ * end token. A turn of a session is saved as a whole, when its job has ended with JOB_STOP or JOB_LENGTH; after any other
+ * end the session is what it was before. Of two jobs on one session at a time the second waits, if its
+ * session_generation is STORE_ANY, or else fails at once with `conflict`. */
 submit_result engine_submit(engine *e, const job_request *request, job **out, double *retry_after, rwkv_error *err);
 void job_cancel(engine *e, job *j); /* any thread; JOB_DONE follows within a step */
 

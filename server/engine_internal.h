@@ -2,6 +2,7 @@
  *
  *     engine.c   life of the engine, the queue: who gets a lane, and when
  *     recall.c   where a lane's state comes from (session, snapshot, a neighbour) and where it is kept
+ *     pace.c     how much a step reads
  *     lanes.c    the loop: one batch per step, from a prompt's first token to JOB_DONE
  *
  * The engine's thread owns everything that is not marked otherwise. */
@@ -10,13 +11,14 @@
 
 #include "background.h"
 #include "engine.h"
+#include "pace.h"
 #include "sessions.h"
 #include "tree.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { MAX_LANES = 128, MAX_TOP = 20 };
+enum { MAX_TOP = 20 };
 
 /* ------------------------------------------------------------------ jobs */
 
@@ -44,7 +46,10 @@ struct job {
     uint64_t max_tokens;
     uint32_t n_top;
     bool logprobs, ignore_end, no_cache;
-    rwkv_sampler *sampler;
+    rwkv_sampling sampling; /* its bias and the stops are the job's */
+    char **stops;
+    size_t n_stops;
+    rwkv_sampler *sampler; /* these two from the lane on */
     rwkv_stream *stream;
     job_event_fn on_event;
     void *user;
@@ -53,6 +58,7 @@ struct job {
 };
 
 void job_free(job *j);
+rwkv_status job_make_rules(const engine *e, job *j, rwkv_error *err);
 
 /* ------------------------------------------------------------------ lanes */
 
@@ -91,17 +97,10 @@ typedef struct lane {
     size_t follow_to;
     snapshot *wanted; /* that the task reads; pinned */
     bool read;        /* and it was there */
+    unsigned n_lost;  /* those that were not */
     session_record record;
     store_result stored; /* what the store said to the session's record */
 } lane;
-
-/* What steps took, to choose how much of the prompts the next one may read. */
-typedef struct pace {
-    double decode[MAX_LANES + 1]; /* seconds of a step that only answers, by number of answers; 0: unknown */
-    double per_row;               /* seconds that a row of a prompt adds to such a step */
-    double per_row_alone;         /* in a step without answers */
-    unsigned mixed;               /* steps since the last that only answered */
-} pace;
 
 struct engine {
     rwkv_model *model;
@@ -121,11 +120,14 @@ struct engine {
     uint64_t turn;
     tree *tree;
     background *urgent, *lazy; /* what a lane waits for; snapshots on their way to the store */
-    uint64_t n_hits_ram, n_hits_store, n_misses, n_tokens_cached, bytes_stored;
+    uint64_t listed_ns; /* when the store was last asked what it has */
+    bool write_fails;
+    uint64_t n_hits_ram, n_hits_store, n_misses, n_tokens_cached, n_generated, bytes_stored;
 
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t wake;
     bool poked, stopping, stop_now, quit;
+    rwkv_sampler *checker; /* draws nothing: tells whether a job's sampling is right */
     task *finished;          /* tasks that have run */
     job *queue, **queue_end; /* in order of arrival */
     tenant_jobs *tenants;
@@ -139,6 +141,7 @@ double engine_since(uint64_t ns);
 void engine_finished(void *e, task *t);
 /* The lane's job is over and has been told so: both are given up. */
 void engine_release(engine *e, lane *l);
+void engine_log(const engine *e, int level, const char *message);
 void engine_refuse(rwkv_error *err, rwkv_status code, const char *what);
 
 /* lanes.c */

@@ -17,10 +17,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
-    POOL = 24 * 1024, /* of one connection: head and what is being written */
+    POOL = 12 * 1024, /* of one connection: head and what is written; libmicrohttpd touches all of it */
     MAX_CONNECTIONS = 20000,
     SEND_BUFFER = 128 * 1024,
     SPARE_FILES = 64,
@@ -162,10 +163,15 @@ static bool check_body(request *r, size_t length) {
 }
 
 static bool find_route(request *r, const char *method, const char *url) {
-    char allow[64];
+    char allow[64], name[257];
     int status;
-    r->route = router_find(r->owner->options.routes, method, url, r->name, &status, allow);
-    if (r->route) return true;
+    r->route = router_find(r->owner->options.routes, method, url, name, &status, allow);
+    if (r->route && name[0]) r->name = strdup(name);
+    if (r->route && (r->name || !name[0])) return true;
+    if (r->route) {
+        reply_error(r, 503, NULL, "out_of_memory", "out of memory");
+        return false;
+    }
     if (status == 405) reply_header(r, "Allow", allow);
     reply_error(r, status, NULL, status == 405 ? "method_not_allowed" : "unknown_path", "%s",
                 status == 405   ? "this path knows other methods (see Allow)"
@@ -244,7 +250,7 @@ static void add_headers(request *r, struct MHD_Response *m) {
         MHD_add_response_header(m, "Content-Security-Policy",
                                 "default-src 'self'; frame-ancestors 'none'");
     }
-    if (r->header[0][0]) MHD_add_response_header(m, r->header[0], r->header[1]);
+    if (r->header) MHD_add_response_header(m, r->header, r->value);
     if (r->streaming) MHD_add_response_header(m, "X-Accel-Buffering", "no");
     if (r->close) MHD_add_response_header(m, "Connection", "close");
     if (r->owner->options.auth->n_origins) MHD_add_response_header(m, "Vary", "Origin");
@@ -575,9 +581,16 @@ void http_drain(http *h) {
     atomic_store(&h->draining, true);
 }
 
+/* Replies that are there may still be on their way. */
+static void wait_for_replies(http *h) {
+    const struct timespec pause = {.tv_nsec = 5000000};
+    for (int i = 0; i < 400 && peers_busy(h); i++) nanosleep(&pause, NULL);
+}
+
 void http_stop(http *h) {
     if (!h) return;
     workers_stop(h->workers);
+    wait_for_replies(h);
     watch_stop(h);
     if (h->daemon) MHD_stop_daemon(h->daemon);
     if (h->daemon && h->options.socket) unlink(h->options.socket);

@@ -56,7 +56,7 @@ struct request {
     struct server *server;
     http *owner;
     const route *route;
-    char name[257];       /* what {name} stands for */
+    const char *name; /* what {name} stands for */
     char id[65];          /* X-Request-Id */
     char tenant[AUTH_TENANT];
     rw_buf body;
@@ -80,7 +80,8 @@ struct request {
     bool suspended, ready, streaming, ended, gone, told;
     int status;
     const char *type;    /* of the reply: a constant */
-    char header[2][128]; /* one more header, a name and its value */
+    const char *header; /* one more header: its name, a constant, */
+    char value[64];     /* and its value */
     void *data;
     size_t n_data;
     rw_buf out; /* of the stream, from out_pos on not sent yet */
@@ -129,6 +130,8 @@ void stream_begin(request *r);
 bool stream_write(request *r, const void *data, size_t n);
 void stream_end(request *r);
 
+/* The handler has read the body. */
+void request_drop_body(request *r);
 /* Keeps r after the handler has returned; every hold needs its release. */
 void request_hold(request *r);
 void request_release(request *r);
@@ -139,6 +142,5 @@ bool request_gone(request *r);
 void request_later(request *r, void (*fn)(request *r));
 /* A header of the request; only until the handler returns. NULL: absent. */
 const char *request_header(request *r, const char *name);
-const char *request_query(request *r, const char *name);
 
 #endif

@@ -33,7 +33,7 @@ void lane_finish(engine *e, lane *l) {
     const bool failed = l->finish == JOB_FAILED;
     job_event event = {.kind = JOB_DONE,
                        .finish = l->finish,
-                       .stop = rwkv_stream_stop(l->job->stream),
+                       .stop = failed ? NULL : rwkv_stream_stop(l->job->stream),
                        .error = failed ? &l->err : NULL,
                        .session = l->session,
                        .session_result = l->stored,
@@ -154,6 +154,7 @@ static void answer(engine *e, lane *l) {
         return;
     }
     l->n_generated++;
+    e->n_generated++;
     if (id == e->end && !j->ignore_end) {
         end_answer(e, l, JOB_STOP);
         return;
@@ -210,7 +211,8 @@ void lane_begin(engine *e, lane *l, job *j) {
                 .n_prompt = j->text->n,
                 .n_target = j->text->n,
                 .started_ns = engine_now()};
-    lane_recall(e, l);
+    if (job_make_rules(e, j, &l->err) == RWKV_OK) lane_recall(e, l);
+    else lane_fail(e, l, NULL);
 }
 
 void lane_read(engine *e, lane *l) {
@@ -219,44 +221,6 @@ void lane_read(engine *e, lane *l) {
     e->n_tokens_cached += l->n_cached;
     tell(l, (job_event){.kind = JOB_STARTED});
     go_on_reading(e, l);
-}
-
-/* ------------------------------------------------------------------ how much to read in a step */
-
-enum { SLICE_MAX = 512, SLICE_FIRST = 128, SLICE_LEAST = 2, PURE_EVERY = 16 };
-static const double slow_down = 1.6, alone_seconds = 0.2;
-
-static void learn(double *average, double x) {
-    *average += (x - *average) * (*average > 0 ? 0.2 : 1);
-}
-
-/* The time of a step with n answers and nothing else; measured with fewer if not with as many. 0: unknown. */
-static double decode_seconds(const pace *p, size_t n) {
-    while (n > 0 && p->decode[n] <= 0) n--;
-    return n ? p->decode[n] : 0;
-}
-
-static void learn_pace(pace *p, size_t n_answers, size_t n_rows, double seconds) {
-    const double decode = decode_seconds(p, n_answers);
-    p->mixed = n_answers && n_rows ? p->mixed + 1 : 0;
-    if (!n_answers) learn(&p->per_row_alone, seconds / (double)n_rows);
-    else if (!n_rows) learn(&p->decode[n_answers], seconds);
-    else learn(&p->per_row, (seconds > decode ? seconds - decode : 0) / (double)n_rows);
-}
-
-/* Rows of prompts in a step with n answers. Alone: as long as may pass until the next request is looked at. */
-static size_t choose_slice(const engine *e, size_t n_answers) {
-    const pace *p = &e->pace;
-    double rows = SLICE_FIRST;
-    if (n_answers) {
-        const double decode = decode_seconds(p, n_answers);
-        if (decode <= 0 || p->mixed >= PURE_EVERY) return 0; /* to measure it */
-        if (e->options.prompt_slice) return e->options.prompt_slice;
-        rows = p->per_row > 0 ? decode * (slow_down - 1) / p->per_row : SLICE_LEAST;
-    } else if (p->per_row_alone > 0) {
-        rows = alone_seconds / p->per_row_alone;
-    }
-    return rows < SLICE_LEAST ? SLICE_LEAST : rows > SLICE_MAX ? SLICE_MAX : (size_t)rows;
 }
 
 /* ------------------------------------------------------------------ one step */
@@ -312,16 +276,16 @@ bool lanes_step(engine *e) {
         if (l->phase == LANE_ANSWERING && l->n_fed == l->job->text->n) answer(e, l);
         if (l->phase == LANE_ANSWERING) add_item(e, &n, l, 1);
     }
-    const size_t n_answers = n, n_rows = add_readers(e, &n, choose_slice(e, n_answers));
+    const size_t n_answers = n, slice = e->options.prompt_slice;
+    const size_t n_rows = add_readers(e, &n, slice && n_answers ? slice : pace_rows(&e->pace, n_answers));
     if (!n) return false;
     rwkv_error err = {0};
     const uint64_t begun = engine_now();
     rwkv_status st = rwkv_eval_batch(e->items, n, &err);
     const double seconds = engine_since(begun);
-    learn_pace(&e->pace, n_answers, n_rows ? n_rows : n - n_answers, seconds);
+    pace_learn(&e->pace, n_answers, n_rows ? n_rows : n - n_answers, seconds);
     pthread_mutex_lock(&e->lock);
     e->stats.steps++;
-    e->stats.tokens_generated += n_answers;
     e->stats.tokens_read += n_rows;
     e->stats.seconds_busy += seconds;
     pthread_mutex_unlock(&e->lock);

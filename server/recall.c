@@ -5,9 +5,9 @@
  *     leader    a lane of the same tenant that is reading the same text now: the reading is shared
  *     state     what the request brought
  *
- * Snapshots are taken at the marks (ends of messages), at every `snapshot_every` tokens, where a follower leaves, and
- * at the end of the answer. A pause costs a batch of its own, so marks that follow each other closely are passed over,
- * but for the last. */
+ * Snapshots are taken at the marks (ends of messages; without any, the end of the prompt), at every `snapshot_every`
+ * tokens (in a long text at every sixteenth of it), where a follower leaves, and at the end of the answer. A pause costs
+ * a batch of its own, so marks that follow each other closely are passed over, but for the last. */
 #include "engine_internal.h"
 
 #include <stdio.h>
@@ -18,7 +18,9 @@
 enum {
     MARK_GAP = 32,       /* tokens between marks that are worth a pause */
     WORTH_FOLLOWING = 16, /* tokens that are not read twice */
-    WORTH_WRITING = 256, /* tokens that it took: the store gets the snapshot at once */
+    WORTH_WRITING = 256, /* tokens that it took: the store gets the snapshot of a message's end at once */
+    MOST_LOST = 2,       /* records that a lane may miss: a store that is down costs two time-outs */
+    LIST_SECONDS = 30,   /* between looks at what other servers stored */
     MOST_WRITES = 4      /* snapshots waiting to be written */
 };
 
@@ -41,6 +43,8 @@ static void done_write(void *owner, task *t) {
     engine *e = owner;
     write_task *w = (write_task *)t;
     if (w->ok) e->bytes_stored = w->bytes;
+    if (w->ok == e->write_fails) engine_log(e, !w->ok, w->ok ? "snapshots are stored again" : "a snapshot cannot be stored");
+    e->write_fails = !w->ok;
     tree_written(e->tree, w->s, w->ok);
     free(w);
 }
@@ -55,18 +59,30 @@ bool recall_write(void *user, snapshot *s) {
     return false;
 }
 
+/* Whether the store should have what it took so long to read, even if the process is killed. */
+static bool worth_writing(lane *l) {
+    if (l->n_fed - l->n_written < WORTH_WRITING) return false;
+    l->n_written = l->n_fed;
+    return true;
+}
+
 /* A copy of the session as it is now. Without memory there is none. */
-static void take_snapshot(engine *e, lane *l) {
+static void take_snapshot(engine *e, lane *l, bool passing) {
     const job *j = l->job;
-    const size_t worth = l->n_fed - l->n_written;
     rwkv_session *copy = NULL;
     l->last_stop = l->n_fed;
     tree_extend(e->tree, &l->at, j->text->ids, l->n_fed);
     if (e->options.cache_ram < e->info.session_bytes || tree_has(e->tree, j->tenant->name, &l->at, j->text->ids)) return;
     if (rwkv_session_new(&copy, e->model, NULL) != RWKV_OK) return;
     rwkv_session_copy(copy, l->session, NULL);
-    tree_keep(e->tree, j->tenant->name, &l->at, j->text, copy, worth >= WORTH_WRITING);
-    if (worth >= WORTH_WRITING) l->n_written = l->n_fed;
+    tree_keep(e->tree, j->tenant->name, &l->at, j->text, copy, !passing && worth_writing(l));
+}
+
+/* Between regular snapshots around token n: their number grows with the logarithm of the text. */
+static size_t spacing(const engine *e, size_t n) {
+    size_t step = e->options.snapshot_every;
+    while (n / 16 >= step) step *= 2;
+    return step;
 }
 
 static bool is_follower(const lane *f, const lane *l) {
@@ -81,7 +97,7 @@ size_t lane_next_stop(const engine *e, lane *l) {
            (j->marks[l->mark] <= l->n_fed || (j->marks[l->mark] < l->last_stop + MARK_GAP && l->mark + 1 < j->n_marks)))
         l->mark++;
     if (l->mark < j->n_marks && j->marks[l->mark] < stop) stop = j->marks[l->mark];
-    const size_t every = e->options.snapshot_every, next = (l->n_fed / every + 1) * every;
+    const size_t every = spacing(e, l->n_fed), next = (l->n_fed / every + 1) * every;
     if (next < stop) stop = next;
     for (size_t i = 0; i < e->options.max_lanes; i++) {
         const lane *f = &e->lanes[i];
@@ -99,7 +115,9 @@ static bool take_over(lane *l, const rwkv_session *from, size_t n) {
 void lane_at_stop(engine *e, lane *l) {
     const job *j = l->job;
     if (!l->cached) return;
-    bool wanted = l->n_fed % e->options.snapshot_every == 0 || (l->mark < j->n_marks && l->n_fed == j->marks[l->mark]);
+    const bool passing = l->n_fed % spacing(e, l->n_fed) == 0;
+    bool wanted = (l->mark < j->n_marks && l->n_fed == j->marks[l->mark]) ||
+                  (!j->n_marks && l->n_fed == l->n_prompt && l->n_fed >= l->n_cached + MARK_GAP);
     for (size_t i = 0; i < e->options.max_lanes; i++) {
         lane *f = &e->lanes[i];
         if (!is_follower(f, l) || f->follow_to != l->n_fed) continue;
@@ -108,7 +126,37 @@ void lane_at_stop(engine *e, lane *l) {
         if (take_over(f, l->session, l->n_fed)) lane_read(e, f);
         else lane_fail(e, f, NULL);
     }
-    if (wanted) take_snapshot(e, l);
+    if (wanted || passing) take_snapshot(e, l, !wanted);
+}
+
+/* ------------------------------------------------------------------ what other servers stored */
+
+typedef struct list_task {
+    task task;
+    engine *e;
+    tree_listing listing;
+} list_task;
+
+static void run_list(task *t) {
+    list_task *l = (list_task *)t;
+    snapshot_list(l->e->tree, &l->listing);
+}
+
+static void done_list(void *owner, task *t) {
+    engine *e = owner;
+    list_task *l = (list_task *)t;
+    tree_merge(e->tree, &l->listing);
+    free(l);
+}
+
+/* After a miss, now and then: the next question will find it. */
+static void look_around(engine *e) {
+    if (!e->options.cache_disk || engine_since(e->listed_ns) < LIST_SECONDS) return;
+    list_task *l = calloc(1, sizeof *l);
+    if (!l) return;
+    e->listed_ns = engine_now();
+    *l = (list_task){.task = {.run = run_list, .done = done_list}, .e = e};
+    if (!background_add(e->lazy, &l->task, MOST_WRITES)) free(l);
 }
 
 /* ------------------------------------------------------------------ finding a state */
@@ -137,10 +185,11 @@ static void done_read(void *owner, task *t) {
         l->n_fed = s->n;
         e->n_hits_store++;
         tree_unpin(e->tree, s);
-        take_snapshot(e, l);
+        take_snapshot(e, l, true);
         lane_read(e, l);
         return;
     }
+    l->n_lost++;
     tree_forget(e->tree, s);
     tree_unpin(e->tree, s);
     look_up(e, l);
@@ -173,7 +222,7 @@ static void look_up(engine *e, lane *l) {
         lane_read(e, l);
         return;
     }
-    snapshot *s = tree_find(e->tree, j->tenant->name, j->text->ids, l->n_target);
+    snapshot *s = tree_find(e->tree, j->tenant->name, j->text->ids, l->n_target, l->n_lost < MOST_LOST);
     if (s && s->n <= l->n_fed) s = NULL;
     lane *leader = find_leader(e, l, s ? s->n : l->n_fed, &l->follow_to);
     if (leader) {
@@ -181,6 +230,7 @@ static void look_up(engine *e, lane *l) {
         l->leader = leader;
     } else if (!s) {
         e->n_misses += l->n_fed == 0;
+        if (l->n_fed == 0) look_around(e);
         lane_read(e, l);
     } else if (!s->session) {
         tree_pin(s);
@@ -208,6 +258,7 @@ static void run_load(task *t) {
     if (l->stored == STORE_OK && !j->rewind) {
         l->read = rwkv_session_load(l->session, r->blob, r->n_blob, &info, err) == RWKV_OK;
         if (l->read && info.other_weights) r->flags &= ~(uint64_t)SESSION_OURS;
+        session_record_drop_blob(r);
     } else if (l->stored == STORE_NONE && j->state) {
         l->read = rwkv_session_load(l->session, j->state, j->n_state, NULL, err) == RWKV_OK;
     }
@@ -301,8 +352,15 @@ static void run_save(task *t) {
 static void done_save(void *owner, task *t) {
     engine *e = owner;
     lane *l = (lane *)t;
-    if (l->stored == STORE_OK) lane_finish(e, l);
-    else lane_fail(e, l, NULL);
+    if (l->stored == STORE_OK) {
+        lane_finish(e, l);
+        return;
+    }
+    char line[160];
+    snprintf(line, sizeof line, "request %.64s: the session is not saved: %s", l->job->request_id ? l->job->request_id : "",
+             l->stored == STORE_CONFLICT ? "another was faster" : l->stored == STORE_FULL ? "no room" : "the store failed");
+    engine_log(e, l->stored != STORE_CONFLICT, line);
+    lane_fail(e, l, NULL);
 }
 
 /* The turn, as a new last row of the record. */
@@ -360,9 +418,8 @@ void lane_recall(engine *e, lane *l) {
 void lane_bequeath(engine *e, lane *l) {
     const job *j = l->job;
     if (l->cached && l->session && l->finish != JOB_FAILED && l->n_fed > l->n_cached) {
-        const bool write_now = l->n_fed - l->n_written >= WORTH_WRITING;
         tree_extend(e->tree, &l->at, j->text->ids, l->n_fed);
-        tree_keep(e->tree, j->tenant->name, &l->at, j->text, l->session, write_now);
+        tree_keep(e->tree, j->tenant->name, &l->at, j->text, l->session, worth_writing(l));
         l->session = NULL;
     }
     for (size_t i = 0; i < e->options.max_lanes; i++) {

@@ -31,10 +31,10 @@ typedef struct server {
     const char *const *aliases;
     size_t n_aliases;
     char fingerprint[24]; /* of the weights, for system_fingerprint */
+    const char *preset;   /* of requests that name none; NULL: chat, for plain text default */
     uint64_t max_tokens;  /* of one answer */
     uint64_t max_prompt;
     size_t max_blob; /* bytes of a state blob with the longest note we accept */
-    bool session_saved; /* sessions outlive the process */
     int64_t started;
     named_state *states; /* from the command line */
     size_t n_states;

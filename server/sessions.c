@@ -101,6 +101,13 @@ static store_result get_lists(const uint8_t *p, size_t n, session_record *r, con
     return STORE_OK;
 }
 
+void session_record_drop_blob(session_record *r) {
+    free(r->data);
+    r->data = NULL;
+    r->blob = NULL;
+    r->n_blob = 0;
+}
+
 void session_record_free(session_record *r) {
     free(r->tokens);
     free(r->turns);

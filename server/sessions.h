@@ -36,6 +36,7 @@ store_result session_record_get(store *st, const char *tenant, const char *name,
 /* Over the generation r->generation; on success that becomes the new one. */
 store_result session_record_put(store *st, const session_limits *limits, const char *tenant, const char *name,
                                 session_record *r, const rwkv_session *s, rwkv_error *err);
+void session_record_drop_blob(session_record *r); /* the state is in a session now */
 void session_record_free(session_record *r);
 
 #endif

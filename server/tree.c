@@ -207,16 +207,16 @@ void tree_written(tree *t, snapshot *s, bool ok) {
 
 /* ------------------------------------------------------------------ finding and keeping */
 
-snapshot *tree_find(tree *t, const char *tenant, const int32_t *ids, size_t n) {
-    snapshot *ram = NULL, *stored = NULL;
+snapshot *tree_find(tree *t, const char *tenant, const int32_t *ids, size_t n, bool stored) {
+    snapshot *ram = NULL, *candidate = NULL;
     if (!t->n_snapshots) return NULL;
     for (prefix p = tree_start(t, tenant); p.n < n;) {
         tree_extend(t, &p, ids, p.n + 1);
         snapshot *s = lookup(t, tenant, key_of(t, &p), p.n, ids);
         if (s && s->session) ram = s;
-        else if (s) stored = s;
+        else if (s && s->stored && stored) candidate = s; /* not one that others are about to give up */
     }
-    if (stored && stored->n >= (ram ? ram->n : 0) + WORTH_LOADING) return stored;
+    if (candidate && candidate->n >= (ram ? ram->n : 0) + WORTH_LOADING) return candidate;
     if (ram) use(t, ram);
     return ram;
 }

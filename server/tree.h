@@ -48,9 +48,9 @@ typedef struct prefix {
 prefix tree_start(const tree *t, const char *tenant);
 void tree_extend(const tree *t, prefix *p, const int32_t *ids, size_t n); /* to ids[0, n) */
 
-/* The longest snapshot of at most n tokens, or NULL. One in the store is only a candidate, and preferred only where it
- * saves many tokens. It counts as used. */
-snapshot *tree_find(tree *t, const char *tenant, const int32_t *ids, size_t n);
+/* The longest snapshot of at most n tokens, or NULL. It counts as used. With `stored` also those that only the store
+ * has: such a one is a candidate, and preferred only where it saves many tokens. */
+snapshot *tree_find(tree *t, const char *tenant, const int32_t *ids, size_t n, bool stored);
 /* Whether RAM has exactly this one; it counts as used. */
 bool tree_has(tree *t, const char *tenant, const prefix *p, const int32_t *ids);
 /* Takes the session over, which is after the first p->n tokens of text. write_now: it took long to make, the store

@@ -1,11 +1,11 @@
 /* convert.c - any checkpoint to a new file: plan the tensors, then stream them.
  *
  * In: a checkpoint whose data is mapped. Out: GGUF (convert_gguf.c) or rwkv.cpp's format
- * (convert_ggmf.c), packed or not, through the atomic writer. Matrices go row by row through float32 to the new
- * type, rows in parallel; where nothing changes the bytes stay as they are, and float32 only shows
- * whether they are finite. A row's bytes depend on that row only, so the file is the same for any
- * number of threads. Memory: one float row per thread, one output buffer, one low-rank matrix;
- * pages of the source are given back as they are used up.
+ * (convert_ggmf.c), packed or not, through the atomic writer. Matrices go row by row through
+ * float32 to the new type, rows in parallel; where nothing changes the bytes stay as they are, and
+ * float32 only shows whether they are finite. A row's bytes depend on that row only, so the file is
+ * the same for any number of threads. Memory: one float row per thread, one output buffer, one
+ * low-rank matrix; pages of the source are given back as they are used up.
  */
 #include "convert.h"
 #include "file/write.h"
@@ -147,7 +147,7 @@ typedef struct encode_job {
     rw_layout layout;
     uint64_t row0, n_rows, cols, row_bytes;
     float limit;
-    bool copy;
+    bool copy, factored;
     uint8_t *out;    /* rows, or strips or blocks of them; of copied rows nothing is put there */
     uint8_t *blocks; /* [n_threads][rows of a block][row_bytes]: on their way to a layout */
     float *rows;     /* [n_threads][cols] */
@@ -216,21 +216,21 @@ static void encode_rows(void *ctx, size_t begin, size_t end, uint32_t thread) {
 /* Strips or blocks [begin, end) of the rows from row0 on. */
 static void pack_rows(void *ctx, size_t begin, size_t end, uint32_t thread) {
     const encode_job *j = ctx;
-    size_t unit = rw_layout_rows(j->layout), bytes = rw_layout_unit(j->layout, rw_pack_of(j->type), j->cols);
+    size_t unit = rw_layout_rows(j->layout),
+           bytes = rw_layout_unit(j->layout, rw_pack_of(j->type), j->cols);
     uint8_t *blocks = j->blocks + thread * RW_BLOCK_ROWS * j->row_bytes;
-    bool factored = j->w->rule->kind == RW_LOWRANK;
     for (size_t u = begin; u < end; u++) {
         uint64_t row = j->row0 + u * unit, n = j->n_rows - row < unit ? j->n_rows - row : unit;
         const uint8_t *from = j->copy ? j->w->data + row * j->row_bytes : blocks;
         float factors[RW_BLOCK_ROWS];
         for (uint64_t r = 0; r < n; r++) {
             uint8_t *to = j->copy ? NULL : blocks + r * j->row_bytes;
-            if (!encode_row(j, row + r, to, factored ? &factors[r] : NULL, thread)) return;
+            if (!encode_row(j, row + r, to, j->factored ? &factors[r] : NULL, thread)) return;
         }
         uint8_t *out = j->out + u * bytes;
         memset(out, 0, bytes);
         rw_pack_rows(j->layout, j->type, from, j->row_bytes, n, j->cols, out);
-        if (factored) memcpy(out, factors, n * sizeof *factors);
+        if (j->factored) memcpy(out, factors, n * sizeof *factors);
     }
 }
 
@@ -261,7 +261,8 @@ static rwkv_status write_matrix(stream *s, const rw_piece *piece, const rw_weigh
         .n_rows = n_rows,
         .cols = cols,
         .row_bytes = row_bytes,
-        .limit = w->rule->kind == RW_LOWRANK ? RW_FACTOR_MAX : limit_of(piece->type, copy),
+        .factored = piece->factored,
+        .limit = piece->factored ? RW_FACTOR_MAX : limit_of(piece->type, copy),
         .copy = copy,
         .out = s->out,
         .blocks = s->blocks,
@@ -382,7 +383,8 @@ static rwkv_status read_options(rw_plan *p, rwkv_error *err) {
             break;
         }
     if (!p->target)
-        return rw_fail(err, RWKV_E_ARG, "format: found %s; expected gguf, packed or ggmf", o->format);
+        return rw_fail(err, RWKV_E_ARG, "format: found %s; expected gguf, packed or ggmf",
+                       o->format);
     if (o->n_threads > 1024)
         return rw_fail(err, RWKV_E_ARG, "n_threads: found %u; expected at most 1024", o->n_threads);
     if (o->chat && !rwkv_template_find(o->chat)) return rw_template_unknown(o->chat, err);
@@ -413,8 +415,9 @@ rwkv_status rwkv_convert(const char *in, const char *out, const rwkv_convert_opt
     rwkv_status st = RWKV_OK;
     RW_GOTO(rw_checkpoint_open(&p.c, in, false, p.log, err));
     if (p.c->table->packed)
-        RW_GOTO(rw_fail_at(err, RWKV_E_UNSUPPORTED, in, RWKV_NO_OFFSET,
-                           "the file is packed, for evaluation only; convert the one it was made of"));
+        RW_GOTO(
+            rw_fail_at(err, RWKV_E_UNSUPPORTED, in, RWKV_NO_OFFSET,
+                       "the file is packed, for evaluation only; convert the one it was made of"));
     RW_GOTO(p.target->accept(&p, err));
     RW_GOTO(make_plan(&p, err));
     warn_of_loss(&p);

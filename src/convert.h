@@ -16,6 +16,7 @@ typedef struct rw_piece {
     char name[128];
     rw_type type;
     rw_layout layout;
+    bool factored; /* packed from floats: a power of two is taken out of each row */
     rw_form form;
     uint32_t n_dims;
     uint64_t dims[4];                   /* slowest first */

@@ -441,9 +441,10 @@ const rw_target rw_target_gguf = {
 static rwkv_status accept_packed(rw_plan *p, rwkv_error *err) {
     rw_type main = p->type == RW_TYPE_COUNT ? rw_checkpoint_main_type(p->c) : p->type;
     if (p->c->arch == &rw_arch_v5 || rw_pack_of(main) == RW_NOT_PACKED)
-        return rw_fail_at(err, RWKV_E_UNSUPPORTED, p->c->table->path, RWKV_NO_OFFSET,
-                          "matrices of v%s and type %s are used as they are: there is nothing to pack",
-                          rw_version_name(p->c->version), rw_type_name(main));
+        return rw_fail_at(
+            err, RWKV_E_UNSUPPORTED, p->c->table->path, RWKV_NO_OFFSET,
+            "matrices of v%s and type %s are used as they are: there is nothing to pack",
+            rw_version_name(p->c->version), rw_type_name(main));
     return accept(p, err);
 }
 
@@ -451,7 +452,9 @@ static rwkv_status place_packed(rw_plan *p, const rw_rule *rule, const rw_weight
                                 rw_piece *out, rwkv_error *err) {
     RW_TRY(place(p, rule, w, layer, out, err));
     rw_type main = p->type == RW_TYPE_COUNT ? rw_checkpoint_main_type(p->c) : p->type;
-    out->layout = rw_packing_layout(rule, main, rw_rule_cols(p->c, rule), &out->type);
+    rw_type rows = out->type;
+    out->layout = rw_packing_layout(w->rule, main, rw_rule_cols(p->c, w->rule), &out->type);
+    out->factored = out->type != rows;
     return RWKV_OK;
 }
 

@@ -68,7 +68,8 @@ static void test_matrix(void **state) {
     }
 }
 
-/* The wanted share of zeros, counted, and not needed from memory unless everything is multiplied. */
+/* The wanted share of zeros, counted, and not needed from memory unless everything is multiplied.
+ */
 static void test_zeros(void **state) {
     (void)state;
     static const char *const versions = "467";
@@ -172,10 +173,8 @@ static void test_usage(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_matrix),
-        cmocka_unit_test(test_zeros),
-        cmocka_unit_test(test_csv),
-        cmocka_unit_test(test_keep_and_plot),
+        cmocka_unit_test(test_matrix), cmocka_unit_test(test_zeros),
+        cmocka_unit_test(test_csv),    cmocka_unit_test(test_keep_and_plot),
         cmocka_unit_test(test_usage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

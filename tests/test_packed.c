@@ -1,6 +1,7 @@
-/* test_packed.c - packed files: the bits of the file they are made of, and nothing that is not right
- * in every respect. */
+/* test_packed.c - packed files: the bits of the file they are made of, and nothing that is not
+ * right in every respect. */
 #include "support_models.h"
+#include "file/file.h"
 #include "quant/pack.h"
 #include <math.h>
 #include <sys/stat.h>
@@ -10,7 +11,7 @@ static const test_shape shapes[] = {
     {.version = "4", .D = 256, .F = 544, .V = 300},
     {.version = "6", .D = 256, .H = 4, .N = 64, .F = 576, .V = 300, .rank = 32},
     {.version = "7", .D = 256, .H = 4, .N = 64, .F = 512, .V = 300, .rank = 32},
-    {.version = "7", .D = 96, .H = 3, .N = 32, .F = 416, .V = 270},
+    {.version = "7", .n_layer = 1, .D = 96, .H = 3, .N = 32, .F = 416, .V = 270},
     {.version = "7a", .D = 256, .H = 4, .N = 64, .F = 512, .V = 300, .rank = 32},
 };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes, MAX_V = 300 };
@@ -53,7 +54,8 @@ static void run(const char *path, uint32_t flags, uint32_t n_threads, float out[
 }
 
 static void same_bits(void **state) {
-    static const char *const types[] = {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"};
+    static const char *const types[] = {"Q4_0", "Q4_1", "Q5_0", "Q5_1",
+                                        "Q8_0", "Q4_K", "Q5_K", "Q6_K"};
     static const struct {
         uint32_t flags, threads;
     } ways[] = {{0, 1}, {0, 3}, {RWKV_MODEL_NO_MMAP, 2}};
@@ -84,6 +86,29 @@ static void same_bits(void **state) {
     }
 }
 
+/* rwkv.cpp's quantized files keep the head in float16: what is made of it in memory is in the file. */
+static void a_head_of_halves(void **state) {
+    static float want[N_LOGITS], got[N_LOGITS];
+    char bin[512], rows[512], packed[512];
+    rwkv_info a, b;
+    rw_table *t = NULL;
+    (void)state;
+    convert(test_model_file(&shapes[0], AS_PTH, RW_F16), keep(bin, "model.bin"), "ggmf", "Q5_1");
+    convert(bin, keep(rows, "rows.gguf"), "gguf", NULL);
+    convert(rows, keep(packed, "packed.gguf"), "packed", NULL);
+    assert_int_equal(rw_table_open(&t, rows, false, NULL), RWKV_OK);
+    assert_int_equal(rw_table_find(t, "output.weight")->type, RW_F16);
+    rw_table_close(t);
+    assert_int_equal(rw_table_open(&t, packed, false, NULL), RWKV_OK);
+    assert_int_equal(rw_table_find(t, "output.weight")->type, RW_Q8_0);
+    assert_int_equal(rw_table_find(t, "output.weight")->layout, RW_STRIPS);
+    rw_table_close(t);
+    run(rows, 0, 1, want, &a);
+    run(packed, 0, 2, got, &b);
+    assert_memory_equal(want, got, sizeof want);
+    assert_memory_equal(a.weights_hash, b.weights_hash, sizeof a.weights_hash);
+}
+
 /* The bytes do not depend on the number of threads. */
 static void any_number_of_threads(void **state) {
     char rows[512], one[512], three[512];
@@ -105,7 +130,8 @@ static void any_number_of_threads(void **state) {
 
 /* ---- refusals */
 
-static void expect(rwkv_status found, rwkv_status wanted, const rwkv_error *err, const char *needle) {
+static void expect(rwkv_status found, rwkv_status wanted, const rwkv_error *err,
+                   const char *needle) {
     if (found != wanted || !strstr(err->message, needle))
         fail_msg("status %d: %s; expected %d with '%s'", found, err->message, wanted, needle);
 }
@@ -125,7 +151,8 @@ static void what_cannot_be(void **state) {
     convert(test_model_file(&v5, AS_PTH, RW_F16), keep(rows, "rows.gguf"), "gguf", "Q8_0");
     expect(rwkv_convert(rows, out, &to_packed, &err), RWKV_E_UNSUPPORTED, &err, "nothing to pack");
 
-    convert(test_model_file(&shapes[3], AS_PTH, RW_F16), keep(packed, "packed.gguf"), "packed", "Q8_0");
+    convert(test_model_file(&shapes[3], AS_PTH, RW_F16), keep(packed, "packed.gguf"), "packed",
+            "Q8_0");
     expect(rwkv_convert(packed, out, &to_gguf, &err), RWKV_E_UNSUPPORTED, &err, "is packed");
     expect(rwkv_convert(packed, out, &to_packed, &err), RWKV_E_UNSUPPORTED, &err, "is packed");
     assert_int_equal(rwkv_model_open(&m, packed, &exact, &err), RWKV_OK);
@@ -135,7 +162,8 @@ static void what_cannot_be(void **state) {
 
 static uint8_t *packed_bytes(size_t *n) {
     char path[512];
-    convert(test_model_file(&shapes[3], AS_PTH, RW_F16), keep(path, "packed.gguf"), "packed", "Q8_0");
+    convert(test_model_file(&shapes[3], AS_PTH, RW_F16), keep(path, "packed.gguf"), "packed",
+            "Q8_0");
     return slurp(path, n);
 }
 
@@ -164,7 +192,10 @@ static rwkv_status open_bytes(const uint8_t *data, size_t n, rwkv_error *err) {
 }
 
 static void wrong_headers(void **state) {
-    enum { KIND = 4, DIMS = 4 + 2 * 8 }; /* of a key's value; of a matrix's record before its type */
+    enum {
+        KIND = 4,
+        DIMS = 4 + 2 * 8
+    }; /* of a key's value; of a matrix's record before its type */
     static const struct {
         const char *at;
         size_t skip;
@@ -181,7 +212,7 @@ static void wrong_headers(void **state) {
         {"blk.0.time_mix_key.weight", DIMS + 1, RW_ROWS, RWKV_E_FORMAT, "offset"},
         {"blk.0.time_mix_key.weight", DIMS + 1, RW_COLUMNS, RWKV_E_FORMAT, "offset"},
         {"blk.0.time_mix_key.weight", DIMS + 1, RW_LAYOUT_COUNT, RWKV_E_UNSUPPORTED, "type; found"},
-        {"blk.0.time_mix_key.weight", DIMS, RW_IQ4_NL, RWKV_E_FORMAT, "can be packed"},
+        {"blk.0.time_mix_key.weight", DIMS, RW_F16, RWKV_E_FORMAT, "can be packed"},
         {"blk.0.time_mix_key.weight", DIMS, RW_Q4_0, RWKV_E_FORMAT, "offset"},
         {"blk.0.time_mix_key.weight", 4, 64, RWKV_E_FORMAT, "offset"},
     };
@@ -196,7 +227,8 @@ static void wrong_headers(void **state) {
         *(after(copy, n, cases[i].at) + cases[i].skip) = cases[i].value;
         expect(open_bytes(copy, n, &err), cases[i].st, &err, cases[i].needle);
     }
-    for (size_t cut = 1; cut < n; cut += n / 40) assert_int_not_equal(open_bytes(data, n - cut, &err), RWKV_OK);
+    for (size_t cut = 1; cut < n; cut += n / 40)
+        assert_int_not_equal(open_bytes(data, n - cut, &err), RWKV_OK);
     free(copy);
     free(data);
 }
@@ -207,7 +239,8 @@ static void wrong_layouts(void **state) {
     static const struct {
         const char *name;
         rw_layout layout;
-    } cases[] = {{"blk.0.channel_mix_key.weight", RW_COLUMNS}, {"blk.0.channel_mix_value.weight", RW_STRIPS}};
+    } cases[] = {{"blk.0.channel_mix_key.weight", RW_COLUMNS},
+                 {"blk.0.channel_mix_value.weight", RW_STRIPS}};
     char path[512];
     test_shape shape = {.version = "7", .D = 128, .H = 4, .N = 32, .F = 128, .V = 128};
     size_t n;
@@ -223,6 +256,46 @@ static void wrong_layouts(void **state) {
     }
     assert_int_equal(open_bytes(data, n, &err), RWKV_OK);
     free(data);
+}
+
+/* RWKV_MODEL_CHECK and a scale that is no number, in strips and in columns. */
+static void numbers_that_are_none(void **state) {
+    char path[512];
+    test_shape shape = {.version = "7", .D = 128, .H = 4, .N = 32, .F = 128, .V = 128};
+    static const struct {
+        const char *type, *tensor;
+        rw_layout layout;
+    } cases[] = {{"Q5_1", "blk.1.channel_mix_key.weight", RW_STRIPS},
+                 {"Q5_1", "blk.1.channel_mix_value.weight", RW_COLUMNS},
+                 {"Q8_0", "blk.0.channel_mix_value.weight", RW_COLUMNS}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        rwkv_model_options o = {.n_threads = 1, .flags = RWKV_MODEL_CHECK};
+        rwkv_error err = {0};
+        rw_table *t = NULL;
+        rwkv_model *m = NULL;
+        size_t n;
+        convert(test_model_file(&shape, AS_PTH, RW_F16), keep(path, "packed.gguf"), "packed",
+                cases[i].type);
+        assert_int_equal(rwkv_model_open(&m, path, &o, &err), RWKV_OK);
+        rwkv_model_free(m);
+        assert_int_equal(rw_table_open(&t, path, false, &err), RWKV_OK);
+        const rw_tensor *w = rw_table_find(t, cases[i].tensor);
+        assert_int_equal(w->layout, cases[i].layout);
+        rw_pack pack = rw_pack_of(w->type);
+        size_t offset = w->offset + rw_layout_rows(w->layout) * sizeof(float),
+               mins = rw_pack_mins(pack);
+        if (w->layout == RW_STRIPS)
+            offset += mins ? rw_pack_mins_at(pack) : rw_pack_scales_at(pack);
+        else
+            offset += mins ? rw_slab_mins_at(pack) : rw_slab_scales_at(pack);
+        rw_table_close(t);
+        uint8_t *data = slurp(path, &n);
+        memcpy(data + offset + 10, "\x00\x7e", 2); /* a half that is not a number */
+        spill(path, data, n);
+        free(data);
+        expect(rwkv_model_open(&m, path, &o, &err), RWKV_E_NUMERIC, &err, cases[i].tensor);
+    }
 }
 
 static void mutants_are_refused_or_work(void **state) {
@@ -261,7 +334,8 @@ static void program(void **state) {
     test_model_free(m);
     snprintf(args, sizeof args, "pack '%s' --type q4_k --verify", path);
     int code = run_rwkv(args, NULL, &out, &err);
-    if (code || !strstr(out, "m-Q4_K-packed.gguf") || !strstr(out, "Verified")) fail_msg("%d: %s%s", code, out, err);
+    if (code || !strstr(out, "m-Q4_K-packed.gguf") || !strstr(out, "Verified"))
+        fail_msg("%d: %s%s", code, out, err);
     free(out);
     free(err);
     snprintf(path, sizeof path, "%s/m-Q4_K-packed.gguf", dir);
@@ -276,10 +350,12 @@ static void program(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bits),
+        cmocka_unit_test(a_head_of_halves),
         cmocka_unit_test(any_number_of_threads),
         cmocka_unit_test(what_cannot_be),
         cmocka_unit_test(wrong_headers),
         cmocka_unit_test(wrong_layouts),
+        cmocka_unit_test(numbers_that_are_none),
         cmocka_unit_test(mutants_are_refused_or_work),
         cmocka_unit_test(program),
     };

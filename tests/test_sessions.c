@@ -1,8 +1,87 @@
 /* test_sessions.c - named timelines: as if never stopped, whatever happens between the turns. */
 #include "support_engine.h"
 
+#include <stdatomic.h>
+#include <time.h>
 
 enum { TURNS = 6 };
+
+/* Linked with --wrap on Linux: the fail_at-th allocation fails, on whatever thread. */
+static struct {
+    pthread_mutex_t lock;
+    uint64_t count, fail_at; /* 0: none */
+} heap = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* Whether the one that was to fail has been reached. */
+static bool heap_reset(uint64_t fail_at) {
+    pthread_mutex_lock(&heap.lock);
+    bool failed = heap.fail_at && heap.count >= heap.fail_at;
+    heap.count = 0;
+    heap.fail_at = fail_at;
+    pthread_mutex_unlock(&heap.lock);
+    return failed;
+}
+
+#ifdef __linux__
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+int __real_posix_memalign(void **out, size_t alignment, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+int __wrap_posix_memalign(void **out, size_t alignment, size_t n);
+
+static bool allocation_fails(void) {
+    pthread_mutex_lock(&heap.lock);
+    bool fails = ++heap.count == heap.fail_at;
+    pthread_mutex_unlock(&heap.lock);
+    return fails;
+}
+
+void *__wrap_malloc(size_t n) {
+    return allocation_fails() ? NULL : __real_malloc(n);
+}
+void *__wrap_calloc(size_t n, size_t size) {
+    return allocation_fails() ? NULL : __real_calloc(n, size);
+}
+void *__wrap_realloc(void *p, size_t n) {
+    return allocation_fails() ? NULL : __real_realloc(p, n);
+}
+int __wrap_posix_memalign(void **out, size_t alignment, size_t n) {
+    return allocation_fails() ? 12 : __real_posix_memalign(out, alignment, n);
+}
+static const bool heap_is_wrapped = true;
+
+/* The store's writes, on whatever thread: they pass the gate, then fail as they are told. */
+static struct {
+    pthread_mutex_t gate;
+    atomic_int result; /* of writes; STORE_OK: as the store says */
+    atomic_size_t n;   /* writes begun */
+} disk = {.gate = PTHREAD_MUTEX_INITIALIZER};
+
+store_result __real_store_put(store *s, const char *space, const char *name, const void *note, size_t n_note,
+                              const void *data, size_t n_data, uint64_t expected, uint64_t ttl, uint64_t *generation,
+                              rwkv_error *err);
+store_result __wrap_store_put(store *s, const char *space, const char *name, const void *note, size_t n_note,
+                              const void *data, size_t n_data, uint64_t expected, uint64_t ttl, uint64_t *generation,
+                              rwkv_error *err);
+
+store_result __wrap_store_put(store *s, const char *space, const char *name, const void *note, size_t n_note,
+                              const void *data, size_t n_data, uint64_t expected, uint64_t ttl, uint64_t *generation,
+                              rwkv_error *err) {
+    atomic_fetch_add(&disk.n, 1);
+    pthread_mutex_lock(&disk.gate);
+    pthread_mutex_unlock(&disk.gate);
+    const store_result told = (store_result)atomic_load(&disk.result);
+    if (told == STORE_OK)
+        return __real_store_put(s, space, name, note, n_note, data, n_data, expected, ttl, generation, err);
+    if (err) *err = (rwkv_error){.code = RWKV_E_IO, .offset = RWKV_NO_OFFSET, .message = "the test says no"};
+    return told;
+}
+#else
+static const bool heap_is_wrapped = false;
+#endif
 
 static rwkv_model *model;
 static const rwkv_tokenizer *tokenizer;
@@ -84,22 +163,24 @@ static void stopping_changes_nothing(void **unused) {
     char url[600];
     snprintf(url, sizeof url, "sqlite:%s", temp_path("sessions.db"));
     alone a = {0};
+    uint64_t generation = 0;
     assert_int_equal(rwkv_session_new(&a.s, model, NULL), RWKV_OK);
     for (uint64_t turn = 0; turn < TURNS; turn++) {
         store *st = open_store(url);
         engine *e = start(st, NULL);
         job_request r = turn_of("t", "one", turn, 5 + turn);
         if (turn == 4) r.n_tokens = 0; /* "go on": from the token that pends */
-        if (turn > 0) r.session_generation = turn;
+        r.session_generation = generation;
         r.note = turn == 2 ? NULL : "{\"title\":1}";
         r.n_note = turn == 2 ? 0 : 5 + (size_t)turn;
         seen *s = run_job(e, r);
         alone_turn(&a, &r, s);
-        assert_int_equal(s->last.session_generation, turn + 1);
+        assert_true(s->last.session_generation > generation);
+        generation = s->last.session_generation;
         session_info i = info_of(e, "t", "one");
         assert_int_equal(i.n_tokens, a.n);
         assert_int_equal(i.n_turns, turn + 1);
-        assert_int_equal(i.generation, turn + 1);
+        assert_int_equal(i.generation, generation);
         assert_int_equal(i.n_note, 5 + (turn == 2 ? 1 : turn)); /* without a new one it stays */
         assert_memory_equal(i.note, "{\"title\":1}", i.n_note);
         session_info_free(&i);
@@ -208,14 +289,12 @@ static void a_turn_is_whole_or_not_at_all(void **unused) {
     alone_turn(&a, &r, s);
     seen_free(s);
     r = turn_of("t", "one", 1, 300);
-    s = submit(e, r);
-    wait_tokens(s, 3);
-    job_cancel(e, s->j);
+    s = submit_and_cancel(e, r, 3);
     wait_done(s);
     assert_int_equal(s->last.finish, JOB_CANCELLED);
     seen_free(s);
     session_info i = info_of(e, "t", "one");
-    assert_int_equal(i.generation, 1);
+    assert_int_equal(i.n_turns, 1);
     session_info_free(&i);
     r = turn_of("t", "one", 2, 7);
     s = run_job(e, r);
@@ -400,7 +479,7 @@ static void users_interleaved(void **unused) {
             if (rng_u64(&rng) % 3) continue;
             noise[u] = submit(e, request_of(tenants[u % 4], some_tokens(u, 200), 200, 100, u));
             if (rng_u64(&rng) % 2) wait_tokens(s[u], 1);
-            job_cancel(e, noise[u]->j);
+            cancel_job(noise[u]);
         }
         for (size_t u = 0; u < USERS; u++) {
             wait_done(s[u]);
@@ -421,6 +500,122 @@ static void users_interleaved(void **unused) {
     store_close(st);
 }
 
+/* Every allocation of a turn fails once. Then the turn fails and can be repeated, or a snapshot less is kept, which
+ * nobody notices. */
+static void memory_runs_out_at_any_moment(void **unused) {
+    (void)unused;
+    if (!heap_is_wrapped) skip();
+    const engine_options o = {.cache_ram = 1 << 26, .snapshot_every = 16, .max_lanes = 2};
+    const job_request first = turn_of("t", "one", 30, 4);
+    job_request second = turn_of("t", "one", 31, 12);
+    const char *const stops[] = {"\x01\x02", "\x03\x04"};
+    second.stops = stops;
+    second.n_stops = 2;
+    const size_t marks[] = {20};
+    second.marks = marks;
+    second.n_marks = 1;
+    seen *expected = NULL;
+    size_t refused = 0, failed = 0, unnoticed = 0;
+    bool reached = true;
+    for (uint64_t k = 0; reached; k++) {
+        engine *e = start(NULL, &o);
+        seen_free(run_job(e, first));
+        seen *s = seen_new(e);
+        rwkv_error err = {0};
+        job_request r = second;
+        r.user = s;
+        heap_reset(k);
+        submit_result result = engine_submit(e, &r, &s->j, NULL, &err);
+        if (result == SUBMIT_OK) wait_done(s);
+        reached = heap_reset(0) || k == 0;
+        if (k == 0) {
+            expected = s;
+            assert_int_equal(s->last.finish, JOB_LENGTH);
+        } else if (result != SUBMIT_OK || s->last.finish == JOB_FAILED) {
+            assert_int_equal(result == SUBMIT_OK ? s->status : err.code, RWKV_E_NOMEM);
+            refused += result != SUBMIT_OK;
+            failed += result == SUBMIT_OK;
+            session_info i = info_of(e, "t", "one");
+            assert_int_equal(i.n_turns, 1);
+            session_info_free(&i);
+            seen_free(s);
+            s = run_job(e, second);
+        } else {
+            unnoticed++;
+        }
+        expect_same_answer(s, expected);
+        if (s != expected) seen_free(s);
+        engine_free(e);
+    }
+    assert_true(refused > 5 && failed > 5 && unnoticed > 5);
+    seen_free(expected);
+}
+
+#ifdef __linux__
+/* Told to the client and nothing else: the session is what it was, and goes on when the store does. */
+static void a_store_that_fails(void **unused) {
+    (void)unused;
+    static const store_result results[] = {STORE_FULL, STORE_FAILED, STORE_CONFLICT};
+    store *st = open_store("memory:");
+    const engine_options o = {.cache_ram = 6000, .cache_disk = 1 << 20}; /* room for one snapshot: the rest is written */
+    engine *e = start(st, &o), *other = start(NULL, NULL);
+    alone a = {0};
+    assert_int_equal(rwkv_session_new(&a.s, model, NULL), RWKV_OK);
+    for (uint64_t turn = 0; turn < 3; turn++) {
+        job_request r = turn_of("t", "one", turn, 5);
+        atomic_store(&disk.result, results[turn]);
+        seen *s = run_job(e, r);
+        assert_int_equal(s->last.finish, JOB_FAILED);
+        assert_int_equal(s->last.session_result, results[turn]);
+        assert_int_equal(s->last.conflict, results[turn] == STORE_CONFLICT);
+        assert_true(s->message[0] != 0);
+        seen_free(s);
+        /* Who has no session does not notice. */
+        job_request plain = request_of("t", some_tokens(turn, 400), 400, 5, turn);
+        seen *without = run_job(e, plain), *lone = run_job(other, plain);
+        expect_same_answer(without, lone);
+        seen_free(without);
+        seen_free(lone);
+        atomic_store(&disk.result, STORE_OK);
+        s = run_job(e, r);
+        alone_turn(&a, &r, s);
+        seen_free(s);
+    }
+    rwkv_session_free(a.s);
+    engine_free(e);
+    engine_free(other);
+    store_close(st);
+}
+
+/* While one turn is being written the others are answered; the last event of that turn comes after the write. */
+static void a_slow_store_delays_its_own_turn_only(void **unused) {
+    (void)unused;
+    engine *e = start(NULL, NULL);
+    pthread_mutex_lock(&disk.gate);
+    const size_t before = atomic_load(&disk.n);
+    seen *slow = submit(e, turn_of("t", "one", 0, 5));
+    while (atomic_load(&disk.n) == before) nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    for (uint64_t i = 0; i < 5; i++) {
+        seen *s = run_job(e, request_of("t", some_tokens(i, 100), 100, 20, i));
+        assert_int_equal(s->last.finish, JOB_LENGTH);
+        seen_free(s);
+    }
+    cancel_job(slow); /* too late: what is being saved is saved */
+    pthread_mutex_lock(&slow->lock);
+    assert_int_equal(slow->n_tokens, 5);
+    assert_false(slow->done);
+    pthread_mutex_unlock(&slow->lock);
+    pthread_mutex_unlock(&disk.gate);
+    wait_done(slow);
+    assert_int_equal(slow->last.finish, JOB_LENGTH);
+    session_info i = info_of(e, "t", "one");
+    assert_int_equal(i.generation, slow->last.session_generation);
+    session_info_free(&i);
+    seen_free(slow);
+    engine_free(e);
+}
+#endif
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stopping_changes_nothing),
@@ -432,6 +627,11 @@ int main(void) {
         cmocka_unit_test(an_imported_state_poisons_no_snapshot),
         cmocka_unit_test(limits_are_kept),
         cmocka_unit_test(users_interleaved),
+        cmocka_unit_test(memory_runs_out_at_any_moment),
+#ifdef __linux__
+        cmocka_unit_test(a_store_that_fails),
+        cmocka_unit_test(a_slow_store_delays_its_own_turn_only),
+#endif
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

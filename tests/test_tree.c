@@ -79,7 +79,7 @@ static void keep(tree *t, const char *tenant, const int32_t *ids, size_t n, bool
 
 /* Tokens found, in RAM. The state must be that of these tokens. */
 static size_t find(tree *t, const char *tenant, const int32_t *ids, size_t n) {
-    snapshot *s = tree_find(t, tenant, ids, n);
+    snapshot *s = tree_find(t, tenant, ids, n, true);
     if (!s || !s->session) return 0;
     rwkv_session *expected = read_tokens(model, ids, s->n);
     assert_memory_equal(rwkv_session_state(s->session), rwkv_session_state(expected), info.state_bytes);
@@ -89,7 +89,7 @@ static size_t find(tree *t, const char *tenant, const int32_t *ids, size_t n) {
 
 /* The same through the store. */
 static size_t find_stored(tree *t, const char *tenant, const int32_t *ids, size_t n) {
-    snapshot *s = tree_find(t, tenant, ids, n);
+    snapshot *s = tree_find(t, tenant, ids, n, true);
     if (!s || s->session) return 0;
     rwkv_session *into = NULL;
     size_t found = 0;
@@ -297,6 +297,32 @@ static void a_damaged_record_is_a_miss(void **unused) {
     store_close(st);
 }
 
+/* Two wait for a record that is gone: the first to know ends it for both. */
+static void what_is_forgotten_is_not_tried_again(void **unused) {
+    (void)unused;
+    store *st = open_store("memory:");
+    tree *t = make(st, 1 << 26, 0);
+    const int32_t *ids = some_tokens(3, 60);
+    keep(t, "a", ids, 60, true);
+    write_all(t);
+    tree_reserve(t, 1 << 26);
+    snapshot *s = tree_find(t, "a", ids, 60, true);
+    assert_non_null(s);
+    assert_null(s->session);
+    tree_pin(s);
+    tree_pin(s);
+    tree_forget(t, s);
+    tree_unpin(t, s);
+    assert_null(tree_find(t, "a", ids, 60, true));
+    tree_reserve(t, 0);
+    keep(t, "a", ids, 60, false); /* it is known again before the second gives up */
+    tree_forget(t, s);
+    tree_unpin(t, s);
+    assert_int_equal(find(t, "a", ids, 60), 60);
+    tree_free(t);
+    store_close(st);
+}
+
 /* Against a list that is searched token by token. */
 static void as_a_plain_list_does(void **unused) {
     (void)unused;
@@ -329,6 +355,7 @@ int main(void) {
         cmocka_unit_test(the_longest_beginning_is_found),     cmocka_unit_test(a_collision_is_a_miss),
         cmocka_unit_test(the_budget_is_kept),                 cmocka_unit_test(a_slow_writer_costs_snapshots_only),
         cmocka_unit_test(a_restart_finds_what_was_stored),    cmocka_unit_test(a_damaged_record_is_a_miss),
+        cmocka_unit_test(what_is_forgotten_is_not_tried_again),
         cmocka_unit_test(as_a_plain_list_does),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

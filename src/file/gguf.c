@@ -283,11 +283,12 @@ static rwkv_status packed_size(const gguf *g, uint64_t at, rw_tensor *t, int nam
     if (rw_layout_bytes(t->layout, t->type, t->n_elems / cols, cols, &t->bytes) &&
         t->bytes <= g->f->size)
         return RWKV_OK;
-    return rw_read_fail(&g->r, at, err,
-                        "tensor %.*s: found %" PRIu64 " x %" PRIu64 " elements of packed %s; "
-                        "expected a type that can be packed, rows of whole blocks, and no more than "
-                        "%" PRIu64 " bytes hold",
-                        name_len, t->name, t->n_elems / cols, cols, rw_type_name(t->type), g->f->size);
+    return rw_read_fail(
+        &g->r, at, err,
+        "tensor %.*s: found %" PRIu64 " x %" PRIu64 " elements of packed %s; "
+        "expected a type that can be packed, rows of whole blocks, and no more than "
+        "%" PRIu64 " bytes hold",
+        name_len, t->name, t->n_elems / cols, cols, rw_type_name(t->type), g->f->size);
 }
 
 /* Reads one record; t->offset still counts from the beginning of the data. */

@@ -163,6 +163,17 @@ static rwkv_status check_memory(const rw_checkpoint *c, uint32_t n_threads, uint
                       got, fit);
 }
 
+static rwkv_status check_packed(const rw_tensor *w, rwkv_error *err) {
+    uint64_t cols = w->dims[w->n_dims - 1], rows = rw_layout_rows(w->layout);
+    size_t bytes = rw_layout_unit(w->layout, rw_pack_of(w->type), cols);
+    for (uint64_t at = 0; at < w->bytes; at += bytes)
+        if (!rw_layout_finite(w->layout, w->type, w->data + at, cols))
+            return rw_fail_at(err, RWKV_E_NUMERIC, w->file->path, w->offset + at,
+                              "tensor %s, rows from %llu: found a scale that is not finite", w->name,
+                              (unsigned long long)(at / bytes * rows));
+    return RWKV_OK;
+}
+
 /* RWKV_MODEL_CHECK: every element of every tensor. */
 static rwkv_status check_finite(const rw_table *t, rwkv_error *err) {
     enum { CHUNK = 8192 };
@@ -171,7 +182,11 @@ static rwkv_status check_finite(const rw_table *t, rwkv_error *err) {
     rwkv_status st = RWKV_OK;
     for (size_t i = 0; i < t->n_tensors && st == RWKV_OK; i++) {
         const rw_tensor *w = &t->tensors[i];
-        if (!rw_type_is_float(w->type) || w->layout != RW_ROWS) continue;
+        if (!rw_type_is_float(w->type)) continue;
+        if (w->layout != RW_ROWS) {
+            st = check_packed(w, err);
+            continue;
+        }
         const rw_type_info *type = rw_type_get(w->type);
         for (uint64_t at = 0; at < w->n_elems && st == RWKV_OK; at += CHUNK) {
             uint64_t n = w->n_elems - at < CHUNK ? w->n_elems - at : CHUNK;

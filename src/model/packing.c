@@ -7,19 +7,15 @@
 #include <stdatomic.h>
 #include <string.h>
 
-/* The matrix's own type; Q8_0 for what the file of a quantized model keeps as floats, low-rank matrices and often
- * the head. */
+/* The matrix's own type; Q8_0 for what a quantized model's file keeps as floats: low-rank matrices and often
+ * the head. Slabs come in pairs. */
 rw_layout rw_packing_layout(const rw_rule *rule, rw_type main, uint32_t cols, rw_type *type) {
-    if (rule->kind == RW_VECTOR || rule->flags & RW_LOOKUP) return RW_ROWS;
-    bool is_float = *type == RW_F32 || *type == RW_F16 || *type == RW_BF16, low = rule->kind == RW_LOWRANK;
-    bool grouped = low && rule->dims[2] != RW_DIM_NONE; /* v6 takes such matrices apart */
-    if (low && !is_float && *type != RW_Q8_0) return RW_ROWS;
-    if (low || is_float) {
-        if (grouped || rule->flags & RW_SPARSE || cols % 32 || rw_pack_of(main) == RW_NOT_PACKED) return RW_ROWS;
-        *type = RW_Q8_0;
-    }
+    bool is_float = *type == RW_F32 || *type == RW_F16 || *type == RW_BF16;
+    bool grouped = rule->kind == RW_LOWRANK && rule->dims[2] != RW_DIM_NONE; /* v6 takes such matrices apart */
+    if (rule->kind == RW_VECTOR || rule->flags & RW_LOOKUP || grouped) return RW_ROWS;
+    if (is_float && cols % 32 == 0 && rw_pack_of(main) != RW_NOT_PACKED) *type = RW_Q8_0;
     if (rw_pack_of(*type) == RW_NOT_PACKED) return RW_ROWS;
-    return rule->flags & RW_SPARSE && cols % RW_TILE_COLS == 0 ? RW_COLUMNS : RW_STRIPS; /* slabs come in pairs */
+    return rule->flags & RW_SPARSE && cols % RW_TILE_COLS == 0 ? RW_COLUMNS : RW_STRIPS;
 }
 
 static rw_layout layout_of(const rw_weight *w, rw_type main, uint32_t cols, rw_type *type) {
@@ -39,7 +35,7 @@ static bool as_bfloats(const rw_kernels *k, const rw_weight *w) {
 struct rw_packing {
     uint8_t *room;       /* for packed matrices: what is not given away yet */
     float *values;       /* [threads][widest]: rows on their way from floats to Q8_0 */
-    uint8_t *blocks;     /* [threads][RW_STRIP_ROWS][bytes of the widest row as Q8_0] */
+    uint8_t *blocks;     /* [threads][RW_BLOCK_ROWS][bytes of the widest row as Q8_0] */
     size_t widest;       /* columns of such rows, 0: there are none */
 };
 
@@ -78,8 +74,8 @@ static void pack_units(void *ctx, size_t begin, size_t end, uint32_t thread) {
     const rw_type_info *type = rw_type_get(j->type);
     size_t unit = rw_layout_rows(j->layout), bytes = rw_layout_unit(j->layout, w->pack, w->cols);
     size_t row_bytes = w->cols / type->block_elems * type->block_bytes;
-    uint8_t *blocks = j->room->blocks + thread * RW_STRIP_ROWS * row_bytes;
-    float factors[RW_STRIP_ROWS];
+    uint8_t *blocks = j->room->blocks + thread * RW_BLOCK_ROWS * row_bytes;
+    float factors[RW_BLOCK_ROWS];
     for (size_t u = begin; u < end; u++) {
         size_t row = u * unit, n = w->rows - row < unit ? w->rows - row : unit;
         uint8_t *out = j->out + u * bytes;
@@ -87,7 +83,7 @@ static void pack_units(void *ctx, size_t begin, size_t end, uint32_t thread) {
             rw_pack_rows(j->layout, j->type, w->data + row * row_bytes, row_bytes, n, w->cols, out);
             continue;
         }
-        for (size_t r = 0; r < n; r++) { /* such matrices are in strips */
+        for (size_t r = 0; r < n; r++) {
             factors[r] = encode_row(w, row + r, j->room->values + thread * w->cols, blocks + r * row_bytes);
             if (factors[r] == 0) atomic_store(&j->odd, true);
         }
@@ -159,8 +155,8 @@ rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat 
         rw_free(room->blocks);
         room->widest = mat->cols;
         room->values = rw_calloc(threads * room->widest, sizeof *room->values);
-        room->blocks = rw_calloc(threads * RW_STRIP_ROWS * room->widest, 2); /* Q8_0 takes less than 2 bytes each */
-        if (!room->values || !room->blocks) return rw_nomem(err, threads * RW_STRIP_ROWS * 2 * room->widest);
+        room->blocks = rw_calloc(threads * RW_BLOCK_ROWS * room->widest, 2); /* Q8_0 takes less than 2 bytes each */
+        if (!room->values || !room->blocks) return rw_nomem(err, threads * RW_BLOCK_ROWS * 2 * room->widest);
     }
     mat->packed = m->packing->room;
     m->packing->room += bytes;

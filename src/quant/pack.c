@@ -1,7 +1,7 @@
-/* pack.c - from rows of blocks, as files hold them, to the strips and blocks of pack.h. Nothing is lost but
- * that the scales of 256-blocks (product of a float16 and an integer) are rounded to float16, after
- * a power of two per row has been taken out of them so that none falls into float16's denormal
- * range. */
+/* pack.c - from rows of blocks, as files hold them, to the strips and blocks of pack.h. Nothing is
+ * lost but that the scales of 256-blocks (product of a float16 and an integer) are rounded to
+ * float16, after a power of two per row has been taken out of them so that none falls into
+ * float16's denormal range. */
 #include "pack.h"
 #include "blocks.h"
 #include <math.h>
@@ -278,7 +278,8 @@ void rw_pack_bf16_strip(rw_type type, const uint8_t *rows, size_t row_bytes, siz
 
 void rw_pack_rows(rw_layout layout, rw_type type, const uint8_t *rows, size_t row_bytes,
                   size_t n_rows, size_t cols, uint8_t *out) {
-    (layout == RW_COLUMNS ? rw_pack_block : rw_pack_strip)(type, rows, row_bytes, n_rows, cols, out);
+    (layout == RW_COLUMNS ? rw_pack_block : rw_pack_strip)(type, rows, row_bytes, n_rows, cols,
+                                                           out);
 }
 
 float rw_pack_factor(float *x, size_t n) {
@@ -302,4 +303,31 @@ bool rw_layout_bytes(rw_layout layout, rw_type type, uint64_t rows, uint64_t col
         return false;
     uint64_t unit_rows = rw_layout_rows(layout);
     return rw_mul((rows + unit_rows - 1) / unit_rows, rw_layout_unit(layout, pack, cols), bytes);
+}
+
+static bool halves_finite(const uint8_t *halves, size_t n) {
+    bool finite = true;
+    for (size_t i = 0; i < n; i++) finite &= (halves[2 * i + 1] & 0x7c) != 0x7c;
+    return finite;
+}
+
+bool rw_layout_finite(rw_layout layout, rw_type type, const uint8_t *unit, size_t cols) {
+    rw_pack p = rw_pack_of(type);
+    bool columns = layout == RW_COLUMNS, finite = true;
+    size_t rows = rw_layout_rows(layout), groups = columns ? 1 : 2; /* of 32 columns in a tile */
+    size_t n = columns ? cols / RW_SLAB_COLS : rw_pack_tiles(cols);
+    size_t bytes = columns ? rw_slab_bytes(p) : rw_pack_tile_bytes(p);
+    size_t scales = columns ? rw_slab_scales_at(p) : rw_pack_scales_at(p);
+    size_t mins = columns ? rw_slab_mins_at(p) : rw_pack_mins_at(p);
+    for (size_t r = 0; r < rows; r++) {
+        float factor;
+        memcpy(&factor, unit + r * sizeof factor, sizeof factor);
+        finite &= isfinite(factor) != 0;
+    }
+    unit += rows * sizeof(float);
+    for (size_t i = 0; i < n; i++, unit += bytes) {
+        finite &= halves_finite(unit + scales, groups * rows * (size_t)rw_pack_scales(p) / 2);
+        finite &= halves_finite(unit + mins, groups * rows * (size_t)rw_pack_mins(p) / 2);
+    }
+    return finite;
 }

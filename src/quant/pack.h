@@ -1,7 +1,7 @@
-/* pack.h - quantized matrices rearranged for integer dot products: layouts that all processors share.
- * Strips serve every product. Blocks hold the same numbers column by column, for products whose
- * inputs are mostly zero: whole columns are skipped. Wide strips are what many tokens are multiplied
- * with, made from either of them on the way.
+/* pack.h - quantized matrices rearranged for integer dot products: layouts that all processors
+ * share. Strips serve every product. Blocks hold the same numbers column by column, for products
+ * whose inputs are mostly zero: whole columns are skipped. Wide strips are what many tokens are
+ * multiplied with, made from either of them on the way.
  *
  * A strip is 16 rows. It begins with 16 floats, one factor per row; then one tile for every 64
  * columns. A tile is lines of 64 bytes, 4 consecutive elements ("a quad") of each of the 16 rows:
@@ -17,7 +17,8 @@
  *
  *     element = factor * (scale * (q - zero) + min)
  *
- * q is unsigned; nibbles of IQ4 are numbers of a table's values, which gives q = value + 128. Rows and columns that the matrix lacks have scale and min 0.
+ * q is unsigned; nibbles of IQ4 are numbers of a table's values, which gives q = value + 128. Rows
+ * and columns that the matrix lacks have scale and min 0.
  *
  * A block is 128 rows. It begins with 128 factors; then one slab for every 32 columns:
  *
@@ -166,6 +167,8 @@ void rw_pack_rows(rw_layout layout, rw_type type, const uint8_t *rows, size_t ro
  * the denormal range. 0: some are beyond RW_FACTOR_MAX or no numbers. */
 #define RW_FACTOR_MAX 1e30f
 float rw_pack_factor(float *x, size_t n);
+/* Whether all factors, scales and mins of a strip or block are finite, and so its elements. */
+bool rw_layout_finite(rw_layout layout, rw_type type, const uint8_t *unit, size_t cols);
 /* False if such rows cannot be packed or the size overflows. */
 bool rw_layout_bytes(rw_layout layout, rw_type type, uint64_t rows, uint64_t cols, uint64_t *bytes);
 

@@ -9,7 +9,7 @@
 
 #define MAX_STOPS 64u
 #define MAX_STOP_LEN 256u
-#define ROOM 4096u /* pushes up to this size allocate nothing */
+#define ROOM 128u /* pushes up to this size allocate nothing */
 
 typedef struct stop {
     uint8_t bytes[MAX_STOP_LEN + 1]; /* NUL-terminated */

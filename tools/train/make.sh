@@ -1,11 +1,11 @@
 #!/bin/sh
-# make.sh [MINUTES] - does again all that made models/demo: packages, facts, vocabulary, training (70 minutes
-# unless told otherwise), conversion, the tables of docs/QUANTIZATION.md. On a Debian or Ubuntu machine with
+# make.sh [MINUTES] - does again all that made models/demo: packages, facts, vocabulary, training (65 minutes
+# unless told otherwise; 0: none, the last run is used), conversion, the tables of docs/QUANTIZATION.md. On a Debian or Ubuntu machine with
 # python3-venv, npm, g++, wordnet-base and a built rwkv (make). Works in build/ beside this file; the last
 # step replaces the files of models/demo.
 set -eu
 cd "$(dirname "$0")"
-minutes=${1:-70}
+minutes=${1:-65}
 rwkv=../../build/rwkv
 demo=../../models/demo
 dictionary=${WNSEARCHDIR:-/usr/share/wordnet}
@@ -22,17 +22,20 @@ pip install -q -r requirements.txt
     npm install --prefix build --ignore-scripts --no-audit --no-fund countries-list@3.4.1
 countries=build/node_modules/countries-list/countries.min.json
 
-# Facts, questions that are held out, vocabulary
-python facts.py "$countries" "$dictionary" build/facts.json
-python corpus.py build/facts.json build/held-out.jsonl
-python vocab.py build/facts.json build/vocab.txt
+export OMP_NUM_THREADS=1
+if [ "$minutes" != 0 ]; then
+    # Facts, questions that are held out, vocabulary
+    python facts.py "$countries" "$dictionary" build/facts.json
+    python corpus.py build/facts.json build/held-out.jsonl
+    python vocab.py build/facts.json build/vocab.txt
 
-# Training. One process a core; freed memory is kept, since fresh pages cost more than the arithmetic.
-export OMP_NUM_THREADS=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=268435456
-python wkv.py
-cores=$(getconf _NPROCESSORS_ONLN)
-nice -n 19 torchrun --nproc_per_node "$cores" train.py --facts build/facts.json --vocab build/vocab.txt \
-    --out build/run --minutes "$minutes"
+    # Training. One process a core; freed memory is kept, since fresh pages cost more than the arithmetic.
+    export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=268435456
+    python wkv.py
+    cores=$(getconf _NPROCESSORS_ONLN)
+    nice -n 19 torchrun --nproc_per_node "$cores" train.py --facts build/facts.json --vocab build/vocab.txt \
+        --out build/run --minutes "$minutes"
+fi
 python plot.py build/run/log.jsonl build/loss.svg
 
 # The files that ship

@@ -17,7 +17,7 @@ import numpy
 import evaluate
 
 TYPES = ("F16", "Q8_0", "Q6_K", "Q5_1", "Q5_K", "Q4_K", "Q4_0")
-MEASURED = 500  # conversations whose logits are compared
+MEASURED = 300  # conversations whose logits are compared
 PIECE = 40  # conversations in one sequence, as many turns later begin with what came before
 
 

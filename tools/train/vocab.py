@@ -84,7 +84,7 @@ def build(corpus):
             tokens.add(word.lower())
         letters = word.strip().lower()
         parts.update(letters[i : i + n] for n in (2, 3) for i in range(len(letters) - n + 1))
-    tokens.update(p for p, _ in parts.most_common(400))
+    tokens.update(sorted(parts, key=lambda p: (-parts[p], p))[:400])
     tokens.update(" " + c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+-*=×")
     for name in corpus.names_zh():
         tokens.add(name)
