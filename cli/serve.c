@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/select.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -88,32 +87,18 @@ static const option_spec *options(void) {
 
 /* ------------------------------------------------------------------ signals */
 
-static volatile sig_atomic_t signals;
-
-static void on_signal(int number) {
-    (void)number;
-    signals++;
+/* Blocked in every thread that is started from here on: they stay pending until they are asked for. */
+static void block_signals(sigset_t *stops) {
+    sigemptyset(stops);
+    sigaddset(stops, SIGTERM);
+    sigaddset(stops, SIGINT);
+    pthread_sigmask(SIG_BLOCK, stops, NULL);
 }
 
-/* Blocked in every thread that is started from here on; `open` is the mask to wait with. */
-static void catch_signals(sigset_t *open) {
-    struct sigaction a = {.sa_handler = on_signal};
-    sigset_t stops;
-    sigemptyset(&stops);
-    sigaddset(&stops, SIGTERM);
-    sigaddset(&stops, SIGINT);
-    sigaction(SIGTERM, &a, NULL);
-    sigaction(SIGINT, &a, NULL);
-    pthread_sigmask(SIG_BLOCK, &stops, open);
-}
-
-/* Until `n` signals have come, or the seconds are over (0: no limit). */
-static void wait_signals(int n, double seconds, const sigset_t *open) {
-    struct timespec t = {.tv_sec = (time_t)seconds,
-                         .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
-    while (signals < n) {
-        if (pselect(0, NULL, NULL, NULL, seconds > 0 ? &t : NULL, open) == 0) return;
-    }
+static bool signal_pending(void) {
+    sigset_t pending;
+    sigpending(&pending);
+    return sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT);
 }
 
 /* ------------------------------------------------------------------ parts */
@@ -288,30 +273,31 @@ static int start_http(server *s, const auth *a, FILE *log) {
 
 /* ------------------------------------------------------------------ the command */
 
-static void wait_and_drain(server *s, const sigset_t *open) {
+static void wait_and_drain(server *s, const sigset_t *stops) {
+    const struct timespec pause = {.tv_nsec = 50000000};
     engine_stats st;
-    wait_signals(1, 0, open);
+    int number;
+    sigwait(stops, &number);
     cli_fail(0, T("stopping; running answers may end within %d s", "正在停止；进行中的回答最多再等 %d 秒"),
              DRAIN_SECONDS);
     atomic_store(&s->draining, true);
     http_drain(s->http);
-    double end = cli_seconds() + DRAIN_SECONDS;
-    do {
+    const double end = cli_seconds() + DRAIN_SECONDS;
+    for (; !signal_pending() && cli_seconds() < end; nanosleep(&pause, NULL)) {
         engine_get_stats(s->engine, &st);
         if (st.jobs_queued + st.jobs_running == 0) break;
-        wait_signals(2, 0.05, open);
-    } while (signals < 2 && cli_seconds() < end);
+    }
     engine_drain(s->engine, 0);
 }
 
 static int serve(server *s, const char *path, auth *a) {
     static named_state fixed[MAX_STATES];
     char name[128];
-    sigset_t open;
+    sigset_t stops;
     FILE *log = NULL;
     int code = check_access(a);
     if (!code) code = open_log(&log);
-    if (!code) catch_signals(&open);
+    if (!code) block_signals(&stops);
     if (!code) code = cli_open_model_or_demo(&s->model, path, &model_opts);
     if (!code) code = describe_model(s, name);
     if (!code) code = read_states(s, fixed);
@@ -326,7 +312,7 @@ static int serve(server *s, const char *path, auth *a) {
             fprintf(stderr, T("rwkv: %s on http://%s:%u\n", "rwkv：%s，监听 http://%s:%u\n"),
                     s->model_name, host, http_port(s->http));
         }
-        wait_and_drain(s, &open);
+        wait_and_drain(s, &stops);
     }
     http_stop(s->http);
     engine_free(s->engine);

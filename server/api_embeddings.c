@@ -133,7 +133,7 @@ static bool read_inputs(request *r, const json_t *o, batch *b) {
 }
 
 static bool read_options(request *r, const json_t *o, batch *b) {
-    const char *format = "float", *pooling = "mean", *model = NULL;
+    const char *format = "float", *pooling = "state", *model = NULL;
     if (!param_string(r, o, "encoding_format", 16, &format) ||
         !param_string(r, o, "pooling", 16, &pooling) || !param_string(r, o, "model", 256, &model))
         return false;
@@ -149,7 +149,7 @@ static bool read_options(request *r, const json_t *o, batch *b) {
     }
     if (!embed_pooling_find(pooling, &b->pooling)) {
         return param_wrong(r, "pooling", param_get(o, "pooling"),
-                           "\"mean\", \"last\" or \"state\"");
+                           "\"state\", \"mean\" or \"last\"");
     }
     b->len = embed_len(&r->server->info, b->pooling);
     json_int_t kept = (json_int_t)b->len;

@@ -15,10 +15,6 @@ bool embed_pooling_find(const char *name, embed_pooling *out) {
     return false;
 }
 
-const char *embed_pooling_name(embed_pooling p) {
-    return names[p];
-}
-
 size_t embed_len(const rwkv_info *info, embed_pooling p) {
     return p == EMBED_STATE ? info->n_att : info->n_embd;
 }

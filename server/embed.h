@@ -11,11 +11,10 @@
 typedef enum embed_pooling {
     EMBED_LAST,  /* shift vector of the last layer: the last token in its context. n_embd */
     EMBED_MEAN,  /* shift vectors of the upper half of the layers, each of length 1, mean. n_embd */
-    EMBED_STATE, /* WKV state of the upper half, mean over its keys, each of length 1, mean. n_att */
+    EMBED_STATE, /* WKV state of the upper half, mean over its keys, each of length 1, mean. n_att. The default */
 } embed_pooling;
 
 bool embed_pooling_find(const char *name, embed_pooling *out); /* "last" "mean" "state" */
-const char *embed_pooling_name(embed_pooling p);
 size_t embed_len(const rwkv_info *info, embed_pooling p);
 /* out: [embed_len]; of length 1. False when memory is out. */
 bool embed_session(const rwkv_session *s, embed_pooling p, float *out);

@@ -419,9 +419,18 @@ static void show_stats(engine *e) {
     pthread_mutex_unlock(&e->lock);
 }
 
+/* The first evaluation puts the weights in order and brings them into memory; no user shall wait for that. */
+static void warm_up(engine *e) {
+    const int32_t ids[4] = {0};
+    rwkv_session *s = NULL;
+    if (rwkv_session_new(&s, e->model, NULL) == RWKV_OK) rwkv_session_eval(s, ids, 4, NULL);
+    rwkv_session_free(s);
+}
+
 static void *engine_main(void *arg) {
     engine *e = arg;
     bool busy = false, quit = false;
+    warm_up(e);
     while (!quit) {
         pthread_mutex_lock(&e->lock);
         while (!busy && !e->poked && !e->quit) pthread_cond_wait(&e->wake, &e->lock);

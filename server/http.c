@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -580,9 +581,16 @@ void http_drain(http *h) {
     atomic_store(&h->draining, true);
 }
 
+/* Replies that are there may still be on their way. */
+static void wait_for_replies(http *h) {
+    const struct timespec pause = {.tv_nsec = 5000000};
+    for (int i = 0; i < 400 && peers_busy(h); i++) nanosleep(&pause, NULL);
+}
+
 void http_stop(http *h) {
     if (!h) return;
     workers_stop(h->workers);
+    wait_for_replies(h);
     watch_stop(h);
     if (h->daemon) MHD_stop_daemon(h->daemon);
     if (h->daemon && h->options.socket) unlink(h->options.socket);

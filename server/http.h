@@ -130,6 +130,8 @@ void stream_begin(request *r);
 bool stream_write(request *r, const void *data, size_t n);
 void stream_end(request *r);
 
+/* The handler has read the body. */
+void request_drop_body(request *r);
 /* Keeps r after the handler has returned; every hold needs its release. */
 void request_hold(request *r);
 void request_release(request *r);
@@ -140,6 +142,5 @@ bool request_gone(request *r);
 void request_later(request *r, void (*fn)(request *r));
 /* A header of the request; only until the handler returns. NULL: absent. */
 const char *request_header(request *r, const char *name);
-const char *request_query(request *r, const char *name);
 
 #endif

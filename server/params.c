@@ -48,7 +48,7 @@ json_t *params_read(request *r) {
     char why[300];
     json_t *o = params_parse(r->body.data ? (const char *)r->body.data : "", r->body.len, why);
     if (!o) reply_error(r, 400, NULL, "invalid_json", "%s", why);
-    rw_buf_free(&r->body);
+    request_drop_body(r);
     return o;
 }
 

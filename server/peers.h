@@ -34,6 +34,7 @@ struct http {
 
 connection *peer_open(http *h, int fd);
 void peer_close(http *h, connection *c);
+bool peers_busy(http *h); /* some connection serves a request */
 /* NULL ends it. Holds r. */
 void peer_serve(http *h, connection *c, request *r);
 void peer_deadline(http *h, connection *c, uint64_t ns_from_now); /* 0: none */

@@ -13,11 +13,16 @@ void request_hold(request *r) {
     atomic_fetch_add(&r->references, 1);
 }
 
+void request_drop_body(request *r) {
+    if (r->n_counted) atomic_fetch_sub(&r->owner->body_bytes, r->n_counted);
+    r->n_counted = 0;
+    rw_buf_free(&r->body);
+}
+
 void request_release(request *r) {
     if (atomic_fetch_sub(&r->references, 1) != 1) return;
     if (r->free_user) r->free_user(r->user);
-    atomic_fetch_sub(&r->owner->body_bytes, r->n_counted);
-    rw_buf_free(&r->body);
+    request_drop_body(r);
     rw_buf_free(&r->out);
     free(r->data);
     free((char *)r->name);
@@ -64,10 +69,6 @@ void request_later(request *r, void (*fn)(request *r)) {
 
 const char *request_header(request *r, const char *name) {
     return MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, name);
-}
-
-const char *request_query(request *r, const char *name) {
-    return MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, name);
 }
 
 /* ------------------------------------------------------------------ replies */

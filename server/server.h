@@ -35,7 +35,6 @@ typedef struct server {
     uint64_t max_tokens;  /* of one answer */
     uint64_t max_prompt;
     size_t max_blob; /* bytes of a state blob with the longest note we accept */
-    bool session_saved; /* sessions outlive the process */
     int64_t started;
     named_state *states; /* from the command line */
     size_t n_states;

@@ -51,12 +51,6 @@ bool buf_json(rw_buf *b, const char *s, size_t n) {
     return ok && rw_buf_add(b, s + plain, i - plain) && buf_puts(b, "\"");
 }
 
-bool buf_hex(rw_buf *b, const uint8_t *data, size_t n) {
-    bool ok = true;
-    for (size_t i = 0; i < n && ok; i++) ok = buf_printf(b, "%02x", data[i]);
-    return ok;
-}
-
 /* ------------------------------------------------------------------ base64 */
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -10,7 +10,6 @@ bool buf_puts(rw_buf *b, const char *s);
 bool buf_printf(rw_buf *b, const char *fmt, ...) RW_PRINTF(2, 3);
 /* As a JSON string with quotes. Bytes that are no UTF-8 become U+FFFD. */
 bool buf_json(rw_buf *b, const char *s, size_t n);
-bool buf_hex(rw_buf *b, const uint8_t *data, size_t n);
 
 /* base64 with padding; malloc'd text, NUL-terminated. */
 char *buf_base64(const void *data, size_t n, size_t *len);

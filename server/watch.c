@@ -55,6 +55,14 @@ void peer_serve(http *h, connection *c, request *r) {
     if (before) request_release(before);
 }
 
+bool peers_busy(http *h) {
+    bool busy = false;
+    pthread_mutex_lock(&h->lock);
+    for (connection *c = h->connections; c && !busy; c = c->next) busy = c->current != NULL;
+    pthread_mutex_unlock(&h->lock);
+    return busy;
+}
+
 void peer_deadline(http *h, connection *c, uint64_t ns_from_now) {
     pthread_mutex_lock(&h->lock);
     c->deadline = ns_from_now ? rw_os_now_ns() + ns_from_now : 0;

@@ -11,8 +11,8 @@ static const rw_kernels *tables[8];
 static int n_tables;
 
 static int find_tables(void **state) {
-    static const char *const names[] = {"scalar", "avx2",         "avxvnni",  "avx512",
-                                        "neon",   "neon-dotprod", "neon-i8mm"};
+    static const char *const names[] = {"scalar",      "avx2", "avxvnni",      "avx512",
+                                        "avx512-bf16", "neon", "neon-dotprod", "neon-i8mm"};
     (void)state;
     n_tables = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -73,8 +73,9 @@ static void test_tables_are_complete(void **state) {
     for (int i = 0; i < n_tables; i++) {
         void (*fields[(sizeof(rw_kernels) - sizeof(char *)) / sizeof(void (*)(void))])(void);
         memcpy(fields, &tables[i]->decode, sizeof fields);
+        const size_t optional = offsetof(rw_kernels, matmul_bf16_strips) / sizeof *fields - 1;
         for (size_t f = RW_TYPE_COUNT; f < sizeof fields / sizeof *fields; f++)
-            assert_non_null(fields[f]);
+            if (f != optional) assert_non_null(fields[f]);
         for (uint32_t t = 0; t < RW_TYPE_COUNT; t++) {
             assert_int_equal(tables[i]->decode[t] != NULL, rw_type_is_float((rw_type)t));
         }
@@ -615,6 +616,58 @@ static void test_wide_strips(void **state) {
     }
 }
 
+/* ---- strips of bfloat16 */
+
+static float as_bfloat(float v) {
+    return rw_bf16_to_f32(rw_f32_to_bf16(v));
+}
+
+/* The instruction's own order: of every two columns the second, then the first. */
+static float bfloat_product(const float *w, const float *x, size_t n, float scale) {
+    float sum = 0;
+    for (size_t k = 0; k < n; k += 2) {
+        if (k + 1 < n) sum += as_bfloat(w[k + 1]) * as_bfloat(x[k + 1]);
+        sum += as_bfloat(w[k]) * as_bfloat(x[k]);
+    }
+    return sum * scale;
+}
+
+static void check_bf16_strips(const rw_kernels *k, size_t rows, size_t cols, size_t tokens) {
+    size_t stride = rows + 3, strip = rw_bf16_strip_bytes(cols), n_strips = (rows + 15) / 16;
+    guarded w = random_floats(rows * cols, rows + cols, 1.0f),
+            x = random_floats(tokens * cols, cols + tokens, 2.0f);
+    guarded strips = guard_new(n_strips * strip),
+            y = guard_new((tokens * stride - 3) * sizeof(float));
+    const float *wp = w.p, *xp = x.p, *yp = y.p;
+    for (size_t s = 0; s < n_strips; s++)
+        rw_pack_bf16_strip(RW_F32, (const uint8_t *)(wp + 16 * s * cols), cols * sizeof *wp,
+                           rows - 16 * s < 16 ? rows - 16 * s : 16, cols,
+                           (uint8_t *)strips.p + s * strip);
+    k->matmul_bf16_strips(strips.p, cols, rows, xp, cols, tokens, 0.7f, y.p, stride);
+    for (size_t t = 0; t < tokens; t++) {
+        for (size_t r = 0; r < rows; r++) {
+            float want = bfloat_product(wp + r * cols, xp + t * cols, cols, 0.7f);
+            same_bits(&yp[t * stride + r], &want, 1);
+        }
+        for (size_t i = 0; i < 3 && t + 1 < tokens; i++) assert_true(yp[t * stride + rows + i] == 0);
+    }
+    guarded all[] = {w, x, strips, y};
+    for (int g = 0; g < 4; g++) guard_free(all[g]);
+}
+
+static void test_bf16_strips(void **state) {
+    (void)state;
+    for (int i = 0; i < n_tables; i++) {
+        if (!tables[i]->matmul_bf16_strips) continue;
+        for (size_t cols = 1; cols <= 70; cols++)
+            check_bf16_strips(tables[i], 1 + cols % 40, cols, 1 + cols % 13);
+        for (size_t tokens = 1; tokens <= 27; tokens++)
+            check_bf16_strips(tables[i], 5 * tokens, 96, tokens);
+        check_bf16_strips(tables[i], 83, 1024, 5);
+        check_bf16_strips(tables[i], 67, 2500, 3); /* several pieces of a row */
+    }
+}
+
 /* ---- norms and mixes */
 
 static void test_layer_norm(void **state) {
@@ -1025,6 +1078,7 @@ int main(void) {
         cmocka_unit_test(test_packed_tiles),
         cmocka_unit_test(test_columns_skip_zeros),
         cmocka_unit_test(test_wide_strips),
+        cmocka_unit_test(test_bf16_strips),
         cmocka_unit_test(test_layer_norm),
         cmocka_unit_test(test_mixes),
         cmocka_unit_test(test_function_accuracy),

@@ -8,8 +8,8 @@
 
 enum { N_TOKENS = 150 }; /* more than one pass of RW_MAX_ROWS */
 
-static const char *const isas[] = {"scalar", "avx2",         "avxvnni",  "avx512",
-                                   "neon",   "neon-dotprod", "neon-i8mm"};
+static const char *const isas[] = {"scalar",      "avx2", "avxvnni",      "avx512",
+                                   "avx512-bf16", "neon", "neon-dotprod", "neon-i8mm"};
 
 /* NULL when this machine lacks the kernel set; scalar must be there. */
 static rwkv_model *open_with(const char *path, const char *isa, uint32_t threads, uint32_t flags) {

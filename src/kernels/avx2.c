@@ -179,6 +179,9 @@ INLINE void widen16(b16 q, f8 *a, f8 *b) {
     *b = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(q, 8)));
 }
 
+#ifdef RW_AVX512
+#include "wkv7_avx512.h"
+#endif
 #include "floats.h"
 #include "decode.h"
 

@@ -107,3 +107,5 @@ INLINE void put_rows(float *y, vf v, size_t n) {
 #include "columns.h"
 
 const rw_kernels rw_kernels_avx512 = {.name = "avx512", KERNELS};
+const rw_kernels rw_kernels_avx512_bf16 = {
+    .name = "avx512-bf16", KERNELS, .matmul_bf16_strips = rw_matmul_bf16_strips};

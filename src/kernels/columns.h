@@ -46,10 +46,7 @@ INLINE void wide_tokens(const rw_pack P, const int NT, const uint8_t *tiles, siz
 #define TOKENS(N)                                                                                  \
     for (; N <= NT && n_tokens >= N; n_tokens -= N, x += N, sums += 16 * N)                        \
         wide_tiles(P, N, tiles, n_tiles, x, stride, sums);
-    /* clang-format off */
-    TOKENS(12) TOKENS(11) TOKENS(10) TOKENS(9) TOKENS(8) TOKENS(7)
-    TOKENS(6) TOKENS(5) TOKENS(4) TOKENS(3) TOKENS(2) TOKENS(1)
-    /* clang-format on */
+    TOKENS(12) TOKENS(8) TOKENS(6) TOKENS(4) TOKENS(3) TOKENS(2) TOKENS(1)
 #undef TOKENS
 }
 

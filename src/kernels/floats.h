@@ -344,33 +344,40 @@ static void finish7(const rw_head7 *h, size_t n) {
     }
 }
 
-/* Four value channels of one token: one pass for s = S kappa, one that updates and reads. */
+/* Four value channels of one token: one pass for s = S kappa, one that updates and reads. Sums: sixteen
+ * partial ones, element j into number j mod 16. */
 static inline void wkv7_rows(const float *r, const float *w, const float *k, const float *v,
                              const float *kappa, const float *a, float *S, float *y, size_t n) {
-    f8 s[4], acc[4], vs[4];
-    for (int c = 0; c < 4; c++) s[c] = acc[c] = set1(0.0f);
-    for (size_t j = 0; j < n; j += 8) {
-        f8 kj = load(kappa + j);
-        for (int c = 0; c < 4; c++) s[c] = fma8(load(S + (size_t)c * n + j), kj, s[c]);
-    }
-    float sums[4];
-    sum8x4(sums, s[0], s[1], s[2], s[3]);
-    for (int c = 0; c < 4; c++) {
-        s[c] = set1(sums[c]);
-        vs[c] = set1(v[c]);
-    }
-    for (size_t j = 0; j < n; j += 8) {
-        f8 wj = load(w + j), kj = load(k + j), rj = load(r + j);
-        f8 remove = mul(load(kappa + j), load(a + j));
-        for (int c = 0; c < 4; c++) {
-            float *p = S + (size_t)c * n + j;
-            f8 now = fnma8(s[c], remove, mul(load(p), wj));
-            now = fma8(vs[c], kj, now);
-            store(p, now);
-            acc[c] = fma8(now, rj, acc[c]);
+    f8 s[4][2], acc[4][2], vs[4];
+    for (int c = 0; c < 4; c++) s[c][0] = s[c][1] = acc[c][0] = acc[c][1] = set1(0.0f);
+    for (size_t j = 0; j < n; j += 16) {
+        for (size_t h = 0; h < 2 && j + 8 * h < n; h++) {
+            f8 kj = load(kappa + j + 8 * h);
+            for (size_t c = 0; c < 4; c++) s[c][h] = fma8(load(S + c * n + j + 8 * h), kj, s[c][h]);
         }
     }
-    sum8x4(y, acc[0], acc[1], acc[2], acc[3]);
+    float sums[4];
+    sum8x4(sums, add(s[0][0], s[0][1]), add(s[1][0], s[1][1]), add(s[2][0], s[2][1]),
+           add(s[3][0], s[3][1]));
+    for (int c = 0; c < 4; c++) {
+        s[c][0] = set1(sums[c]);
+        vs[c] = set1(v[c]);
+    }
+    for (size_t j = 0; j < n; j += 16) {
+        for (size_t h = 0; h < 2 && j + 8 * h < n; h++) {
+            size_t at = j + 8 * h;
+            f8 wj = load(w + at), kj = load(k + at), rj = load(r + at);
+            f8 remove = mul(load(kappa + at), load(a + at));
+            for (size_t c = 0; c < 4; c++) {
+                float *p = S + c * n + at;
+                f8 now = fma8(vs[c], kj, fnma8(s[c][0], remove, mul(load(p), wj)));
+                store(p, now);
+                acc[c][h] = fma8(now, rj, acc[c][h]);
+            }
+        }
+    }
+    sum8x4(y, add(acc[0][0], acc[0][1]), add(acc[1][0], acc[1][1]), add(acc[2][0], acc[2][1]),
+           add(acc[3][0], acc[3][1]));
 }
 
 static void wkv7(const float *r, const float *w, const float *k, const float *v, const float *kappa,
@@ -379,6 +386,12 @@ static void wkv7(const float *r, const float *w, const float *k, const float *v,
         rw_kernels_scalar.wkv7(r, w, k, v, kappa, a, stride, S, y, n_tokens, n);
         return;
     }
+#ifdef RW_AVX512
+    if (n == 64) {
+        wkv7_64(r, w, k, v, kappa, a, stride, S, y, n_tokens);
+        return;
+    }
+#endif
     for (size_t t = 0; t < n_tokens; t++) {
         for (size_t i = 0; i < n; i += 4) wkv7_rows(r, w, k, v + i, kappa, a, S + i * n, y + i, n);
         r += stride, w += stride, k += stride, v += stride;

@@ -23,6 +23,10 @@ static bool has_avxvnni(const rw_cpu *cpu) {
 static bool has_avx512(const rw_cpu *cpu) {
     return has_avx2(cpu) && cpu->avx512f && cpu->avx512bw && cpu->avx512vl && cpu->avx512_vnni;
 }
+
+static bool has_avx512_bf16(const rw_cpu *cpu) {
+    return has_avx512(cpu) && cpu->avx512_bf16;
+}
 #endif
 
 #if defined(__aarch64__)
@@ -45,6 +49,7 @@ static const struct {
 } tables[] = {
     /* best first */
 #if defined(__x86_64__)
+    {&rw_kernels_avx512_bf16, has_avx512_bf16},
     {&rw_kernels_avx512, has_avx512},
     {&rw_kernels_avxvnni, has_avxvnni},
     {&rw_kernels_avx2, has_avx2},

@@ -61,6 +61,12 @@ typedef struct rw_kernels {
                         size_t x_stride, size_t n_tokens, size_t n, float scale, float *y,
                         size_t y_stride);
 
+    /* As matmul_f32 with strips of bfloat16 (pack.h) and x rounded to bfloat16; sums are float32 in one
+     * order. NULL where the processor has no instruction for it. */
+    void (*matmul_bf16_strips)(const uint8_t *strips, size_t cols, size_t n_rows, const float *x,
+                               size_t x_stride, size_t n_tokens, float scale, float *y,
+                               size_t y_stride);
+
     /* Activations for matmul_packed, stride rw_acts from one 64 to the next; n is rounded up with
      * zeros. d = max|x| / 127 of 32, q = x / d rounded to nearest even. A group that holds NaN or
      * infinity gets d = NaN, one that is all below 1e-30 gets zeros. */
@@ -128,6 +134,10 @@ void rw_choose_columns(rw_pack pack, const rw_act *x, size_t n_tokens, size_t co
 rwkv_status rw_kernels_get(const rw_kernels **out, const char *isa, rwkv_error *err);
 
 extern const rw_kernels rw_kernels_scalar;
+void rw_matmul_bf16_strips(const uint8_t *strips, size_t cols, size_t n_rows, const float *x,
+                           size_t x_stride, size_t n_tokens, float scale, float *y,
+                           size_t y_stride); /* avx512bf16.c */
+extern const rw_kernels rw_kernels_avx512_bf16;
 extern const rw_kernels rw_kernels_avx2, rw_kernels_avxvnni, rw_kernels_avx512; /* x86-64 */
 extern const rw_kernels rw_kernels_neon, rw_kernels_neon_dotprod, rw_kernels_neon_i8mm; /* arm64 */
 

@@ -13,14 +13,14 @@
 #include <stdatomic.h>
 
 #define RW_MAX_ROWS 128u
-#define RW_LOGIT_ROWS 8u
+#define RW_LOGIT_ROWS 32u
 
 /* A matrix as stored; y = scale * W x. If it is also packed its products are made with eight-bit
- * activations. */
+ * activations, or with bfloat16 ones. */
 typedef struct rw_mat {
     const uint8_t *data;
     const uint8_t *packed;      /* as in quant/pack.h; NULL: exact products from data */
-    rw_pack pack;
+    rw_pack pack;               /* RW_NOT_PACKED: packed as strips of bfloat16 */
     bool by_columns;            /* packed in blocks, else in strips */
     rw_type type;
     uint32_t rows, cols;

@@ -23,6 +23,15 @@ static rw_layout layout_of(const rw_weight *w, rw_type main, uint32_t cols, rw_t
     return rw_packing_layout(w->rule, main, cols, type);
 }
 
+/* Halves become bfloat16 where the processor multiplies those fast, in a copy of the file's rows, which are
+ * given back. */
+static bool as_bfloats(const rw_kernels *k, const rw_weight *w) {
+    rw_type type = w->tensor->type;
+    return k->matmul_bf16_strips && w->rule->kind == RW_MATRIX && !(w->rule->flags & RW_LOOKUP) &&
+           w->tensor->layout == RW_ROWS && (type == RW_F16 || type == RW_BF16) && w->tensor->file &&
+           w->tensor->file->mapped;
+}
+
 struct rw_packing {
     uint8_t *room;       /* for packed matrices: what is not given away yet */
     float *values;       /* [threads][widest]: rows on their way from floats to Q8_0 */
@@ -45,6 +54,17 @@ static float encode_row(const rw_mat *mat, size_t row, float *values, uint8_t *b
     float factor = rw_pack_factor(values, mat->cols);
     if (factor > 0) rw_type_get(RW_Q8_0)->encode(values, blocks, mat->cols);
     return factor;
+}
+
+static void pack_bfloats(void *ctx, size_t begin, size_t end, uint32_t thread) {
+    (void)thread;
+    const pack_job *j = ctx;
+    const rw_mat *w = j->mat;
+    for (size_t s = begin; s < end; s++) {
+        size_t row = s * RW_STRIP_ROWS, n = w->rows - row < RW_STRIP_ROWS ? w->rows - row : RW_STRIP_ROWS;
+        rw_pack_bf16_strip(w->type, w->data + row * w->row_bytes, w->row_bytes, n, w->cols,
+                           j->out + s * rw_bf16_strip_bytes(w->cols));
+    }
 }
 
 /* Strips or blocks [begin, end). */
@@ -72,13 +92,16 @@ static void pack_units(void *ctx, size_t begin, size_t end, uint32_t thread) {
     }
 }
 
-/* Bytes that a matrix takes here, in lines; 0: it is not packed, or is in the file. */
-static uint64_t packed_bytes(const rw_checkpoint *c, const rw_weight *w, rw_type main) {
+/* Bytes that a matrix takes here, in lines; 0: it is not packed, or is in the file. k: NULL if bfloats,
+ * which are no longer than the file's rows, do not count. */
+static uint64_t packed_bytes(const rw_checkpoint *c, const rw_weight *w, rw_type main, const rw_kernels *k) {
     if (!w->tensor || w->rule->kind == RW_VECTOR || w->tensor->layout != RW_ROWS) return 0;
     uint32_t cols = rw_rule_cols(c, w->rule);
     rw_type type;
     rw_layout layout = layout_of(w, main, cols, &type);
     uint64_t bytes = 0;
+    if (layout == RW_ROWS && k && as_bfloats(k, w))
+        return (w->n_elems / cols + RW_STRIP_ROWS - 1) / RW_STRIP_ROWS * rw_bf16_strip_bytes(cols);
     if (layout == RW_ROWS || !rw_layout_bytes(layout, type, w->n_elems / cols, cols, &bytes)) return 0;
     return (bytes + RW_LINE - 1) / RW_LINE * RW_LINE;
 }
@@ -96,7 +119,7 @@ static rwkv_status make_room(struct rwkv_model *m, rwkv_error *err) {
     enum { HUGE_PAGE = 2 << 20 };
     uint64_t bytes = 0;
     for (size_t i = 0; i < n_weights(m->ckpt); i++)
-        bytes += packed_bytes(m->ckpt, weight_at(m->ckpt, i), m->main_type);
+        bytes += packed_bytes(m->ckpt, weight_at(m->ckpt, i), m->main_type, m->k);
     m->packing = rw_calloc(1, sizeof *m->packing);
     if (!m->packing) return rw_nomem(err, sizeof *m->packing);
     if (bytes == 0) return RWKV_OK;
@@ -115,16 +138,17 @@ rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat 
         return rw_fail_at(err, RWKV_E_MODEL, w->tensor->file->path, w->tensor->offset,
                           "tensor %s: found it packed in layout %d; expected %d", w->tensor->name,
                           (int)w->tensor->layout, (int)layout);
-    if (m->exact || layout == RW_ROWS) return RWKV_OK;
+    bool bfloats = layout == RW_ROWS && as_bfloats(m->k, w);
+    if (m->exact || (layout == RW_ROWS && !bfloats)) return RWKV_OK;
     if (!m->packing) RW_TRY(make_room(m, err));
-    mat->pack = rw_pack_of(type);
+    mat->pack = bfloats ? RW_NOT_PACKED : rw_pack_of(type);
     mat->by_columns = layout == RW_COLUMNS;
     if (w->tensor->layout != RW_ROWS) { /* by whoever wrote the file */
         mat->packed = w->data;
         return RWKV_OK;
     }
     size_t threads = rw_pool_threads(m->pool);
-    uint64_t bytes = packed_bytes(m->ckpt, w, m->main_type);
+    uint64_t bytes = packed_bytes(m->ckpt, w, m->main_type, m->k);
     if (type != mat->type && mat->cols > m->packing->widest) {
         struct rw_packing *room = m->packing;
         rw_free(room->values);
@@ -144,8 +168,9 @@ static void pack_matrix(struct rwkv_model *m, const rw_weight *w, rw_mat *mat) {
     pack_job job = {.room = m->packing, .mat = mat};
     job.layout = layout_of(w, m->main_type, mat->cols, &job.type);
     job.out = (uint8_t *)(uintptr_t)mat->packed; /* nobody reads it yet */
-    size_t unit = rw_layout_rows(job.layout);
-    rw_pool_run(m->pool, (mat->rows + unit - 1) / unit, 1, pack_units, &job);
+    size_t unit = mat->pack == RW_NOT_PACKED ? RW_STRIP_ROWS : rw_layout_rows(job.layout);
+    rw_pool_run(m->pool, (mat->rows + unit - 1) / unit, 1,
+                mat->pack == RW_NOT_PACKED ? pack_bfloats : pack_units, &job);
     if (atomic_load(&job.odd)) mat->packed = NULL; /* exact products it is */
     else rw_file_release(w->tensor->file, w->data, w->bytes);
 }
@@ -181,7 +206,7 @@ uint64_t rw_packing_growth(const rw_checkpoint *c, uint32_t flags) {
     for (size_t i = 0; i < n_weights(c); i++) {
         const rw_weight *w = weight_at(c, i);
         if (w->rule->kind != RW_MATRIX) continue; /* low-rank ones become smaller */
-        uint64_t packed = packed_bytes(c, w, main);
+        uint64_t packed = packed_bytes(c, w, main, NULL);
         more += flags & RWKV_MODEL_NO_MMAP ? packed : packed > w->bytes ? packed - w->bytes : 0;
     }
     return more;

@@ -10,7 +10,7 @@
 #include "model.h"
 #include <string.h>
 
-enum { MAX_PRODUCTS = 8, WIDE_TILES = 8, FEW_HALVES = 6 };
+enum { MAX_PRODUCTS = 8, WIDE_TILES = 8, FEW_HALVES = 6, CACHED = 256 * 1024 };
 
 typedef struct job {
     const struct rwkv_model *m;
@@ -53,7 +53,7 @@ static void quantize_inputs(job *j) {
     size_t values = 0;
     for (size_t i = 0; i < j->n; i++) {
         const rw_product *p = &j->list[i];
-        if (!p->w->packed) continue;
+        if (!p->w->packed || p->w->pack == RW_NOT_PACKED) continue;
         size_t k = 0;
         while (k < i && (!j->acts[k] || j->list[k].x != p->x || j->list[k].w->cols != p->w->cols)) k++;
         if (k < i) {
@@ -70,8 +70,9 @@ static void quantize_inputs(job *j) {
     else rw_pool_run(j->m->pool, panels, 1, quantize_panels, j);
 }
 
-/* Inputs that are zero in all rows. Columns come in whole tiles. */
-static void count_zeros(const job *j, size_t i) {
+/* The columns of product i that are needed. Columns come in whole tiles. Memory gives all lines faster than
+ * every second one: only when most inputs are zero in all rows are the others left out. */
+static void choose_columns(const job *j, size_t i) {
     size_t width = j->n_rows, cols = j->list[i].w->cols, zeros = 0;
     for (size_t tile = 0; tile < cols / RW_TILE_COLS; tile++) {
         int8_t any[RW_TILE_COLS] = {0};
@@ -81,6 +82,8 @@ static void count_zeros(const job *j, size_t i) {
     }
     atomic_fetch_add(&j->m->sparsity->inputs, cols);
     atomic_fetch_add(&j->m->sparsity->zeros, zeros);
+    bool all = j->m->dense || 3 * zeros < 2 * cols;
+    rw_choose_columns(j->list[i].w->pack, j->acts[i], width, cols, all, j->m->chosen);
 }
 
 /* ---- packed */
@@ -126,7 +129,6 @@ static void wide_rows(const job *j, size_t i, size_t row, size_t n_rows, float *
 
 /* As many strips as the second-level cache keeps, with all rows of activations, a panel at a time. */
 static void strip_rows(const job *j, size_t i, size_t begin, size_t end) {
-    enum { CACHED = 256 * 1024 };
     const rw_product *p = &j->list[i];
     const rw_mat *w = p->w;
     size_t tiles = rw_pack_tiles(w->cols), strip_bytes = rw_pack_strip_bytes(w->pack, w->cols);
@@ -156,6 +158,16 @@ static void packed_rows(const job *j, size_t i, size_t begin, size_t end, uint32
             wide_rows(j, i, r, end - r < RW_BLOCK_ROWS ? end - r : RW_BLOCK_ROWS,
                       j->m->panel + thread * j->m->panel_len);
     }
+}
+
+/* As many strips of bfloat16 as the second-level cache keeps. */
+static void bfloat_rows(const job *j, const rw_product *p, size_t begin, size_t end) {
+    const rw_mat *w = p->w;
+    size_t strip_bytes = rw_bf16_strip_bytes(w->cols), step = (CACHED / strip_bytes + 1) * RW_STRIP_ROWS;
+    for (size_t r = begin; r < end; r += step)
+        j->m->k->matmul_bf16_strips(w->packed + r / RW_STRIP_ROWS * strip_bytes, w->cols,
+                                    end - r < step ? end - r : step, p->x, x_stride(p), j->n_rows, w->scale,
+                                    p->y + r, y_stride(p));
 }
 
 /* ---- exact */
@@ -209,7 +221,8 @@ static void follow(const job *j, const rw_product *p, size_t begin, size_t end) 
 static void product_rows(const job *j, size_t i, size_t begin, size_t end, uint32_t thread) {
     const rw_product *p = &j->list[i];
     bool halves = (p->w->type == RW_F16 || p->w->type == RW_BF16) && j->n_rows <= FEW_HALVES;
-    if (p->w->packed) packed_rows(j, i, begin, end, thread);
+    if (p->w->packed && p->w->pack == RW_NOT_PACKED) bfloat_rows(j, p, begin, end);
+    else if (p->w->packed) packed_rows(j, i, begin, end, thread);
     else if (halves) half_rows(j, p, begin, end);
     else decoded_rows(j, p, begin, end, thread);
     follow(j, p, begin, end);
@@ -237,12 +250,8 @@ void rw_products(const struct rwkv_model *m, const rw_product *list, size_t n, s
         work += (size_t)w->rows * w->cols * n_rows / (w->packed ? 4 : 1);
     }
     quantize_inputs(&j);
-    for (size_t i = 0; i < n && n_rows <= RW_FEW; i++) { /* at most one of them is by columns */
-        const rw_mat *w = list[i].w;
-        if (!w->packed || !w->by_columns) continue;
-        count_zeros(&j, i);
-        rw_choose_columns(w->pack, j.acts[i], n_rows, w->cols, m->dense, m->chosen);
-    }
+    for (size_t i = 0; i < n && n_rows <= RW_FEW; i++) /* at most one of them is by columns */
+        if (list[i].w->packed && list[i].w->by_columns) choose_columns(&j, i);
     if (work < 32768) run_units(&j, 0, j.first[n], 0); /* not worth waking others */
     else rw_pool_run(m->pool, j.first[n], 1, run_units, &j);
 }

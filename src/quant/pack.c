@@ -259,6 +259,23 @@ void rw_pack_strip(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n
     }
 }
 
+void rw_pack_bf16_strip(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols,
+                        uint8_t *out) {
+    enum { PIECE = 64 };
+    const rw_type_info *info = rw_type_get(type);
+    float values[PIECE];
+    for (size_t r = 0; r < n_rows; r++, rows += row_bytes) {
+        for (size_t k = 0; k < cols; k += PIECE) {
+            size_t n = cols - k < PIECE ? cols - k : PIECE;
+            info->decode(rows + k * info->block_bytes, values, n);
+            for (size_t i = k; i < k + n; i++) {
+                uint16_t h = rw_f32_to_bf16(values[i - k]);
+                memcpy(out + i / 2 * RW_LINE + 4 * r + 2 * (i % 2), &h, sizeof h);
+            }
+        }
+    }
+}
+
 void rw_pack_rows(rw_layout layout, rw_type type, const uint8_t *rows, size_t row_bytes,
                   size_t n_rows, size_t cols, uint8_t *out) {
     (layout == RW_COLUMNS ? rw_pack_block : rw_pack_strip)(type, rows, row_bytes, n_rows, cols,

@@ -33,8 +33,10 @@
  * interleaving the bytes of four lines, lane of 16 by lane of 16, gives the quads of 16 rows in
  * order.
  *
- * A wide strip is a strip without factors whose tiles hold whole bytes, as for eight bits: 16
- * lines, scales, mins. */
+ * A strip of bfloat16 is 16 rows without factors: a line for every two columns, both of each row.
+ *
+ * A wide strip is a strip without factors whose tiles hold whole bytes, as for eight bits: 16 lines,
+ * scales, mins. */
 #ifndef RW_PACK_H
 #define RW_PACK_H
 
@@ -129,6 +131,10 @@ static inline size_t rw_wide_bytes(rw_pack p) {
     return rw_wide_mins_at(p) + (size_t)rw_pack_mins(p) * 2 * RW_STRIP_ROWS;
 }
 
+static inline size_t rw_bf16_strip_bytes(size_t cols) {
+    return (cols + 1) / 2 * RW_LINE;
+}
+
 /* RW_NOT_PACKED for types that have no packed form. */
 rw_pack rw_pack_of(rw_type type);
 /* n_rows <= 16 rows of `cols` elements, row_bytes apart, as one strip. out: zeroed, 64-byte
@@ -138,6 +144,10 @@ void rw_pack_strip(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n
 /* n_rows <= 128 rows as one block; cols is a multiple of 32. out: zeroed, 64-byte aligned. */
 void rw_pack_block(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols,
                    uint8_t *out);
+
+/* n_rows <= 16 rows of any floats as a strip of bfloat16, rounded to nearest even. out: zeroed. */
+void rw_pack_bf16_strip(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols,
+                        uint8_t *out);
 
 /* ---- whole matrices, of rw_layout RW_STRIPS or RW_COLUMNS (blocks) */
 /* A file that holds such matrices has this key with this number, which changes whenever anything

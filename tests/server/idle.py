@@ -74,4 +74,5 @@ def main():
         assert server.chat()[0] == 200
 
 
-main()
+if __name__ == "__main__":
+    main()
