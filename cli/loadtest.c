@@ -2,10 +2,11 @@
  *
  *     users -> libcurl multi -> server-sent events -> times -> percentiles
  *
- * A user asks `turns` questions one after the other, each as soon as the answer before it has ended, and sends
- * its whole conversation every time, or with --sessions only what is new. Texts are random words, different for
- * every user, so that nobody profits from another's cache. A server that is busy (429, 503) is asked again
- * after the time it names. One thread; the time of an event is when its bytes were read. */
+ * A user asks `turns` questions one after the other, each as soon as the answer before it has
+ * ended, and sends its whole conversation every time, or with --sessions only what is new. Texts
+ * are random words, different for every user, so that nobody profits from another's cache. A server
+ * that is busy (429, 503) is asked again after the time it names. One thread; the time of an event
+ * is when its bytes were read. */
 #include "cli.h"
 
 #include <curl/curl.h>
@@ -24,20 +25,28 @@ static bool sessions, as_json, ignore_end;
 
 static const option_spec *options(void) {
     static const option_spec own[] = {
-        {"users", 'u', OPT_UINT, &n_users, "N", "users at once, default 8", "并发用户数，默认 8", 1, 20000},
-        {"turns", 0, OPT_UINT, &n_turns, "N", "questions of each user, default 3", "每个用户的提问次数，默认 3", 1, 1e6},
-        {"words", 'w', OPT_UINT, &prompt_words, "N", "words of a question, default 100", "每个问题的词数，默认 100", 1, 1e6},
-        {"document", 'f', OPT_STRING, &document, "FILE", "a text that stands before every first question",
-         "置于每个首次提问之前的文本", 0, 0},
-        {"max-tokens", 'n', OPT_UINT, &max_tokens, "N", "tokens of an answer, default 64", "每个回答的词元数，默认 64", 1, 1e6},
-        {"ignore-end", 0, OPT_FLAG, &ignore_end, NULL, "answers always have that many", "回答总是达到该长度", 0, 0},
+        {"users", 'u', OPT_UINT, &n_users, "N", "users at once, default 8", "并发用户数，默认 8", 1,
+         20000},
+        {"turns", 0, OPT_UINT, &n_turns, "N", "questions of each user, default 3",
+         "每个用户的提问次数，默认 3", 1, 1e6},
+        {"words", 'w', OPT_UINT, &prompt_words, "N", "words of a question, default 100",
+         "每个问题的词数，默认 100", 1, 1e6},
+        {"document", 'f', OPT_STRING, &document, "FILE",
+         "a text that stands before every first question", "置于每个首次提问之前的文本", 0, 0},
+        {"max-tokens", 'n', OPT_UINT, &max_tokens, "N", "tokens of an answer, default 64",
+         "每个回答的词元数，默认 64", 1, 1e6},
+        {"ignore-end", 0, OPT_FLAG, &ignore_end, NULL, "answers always have that many",
+         "回答总是达到该长度", 0, 0},
         {"sessions", 0, OPT_FLAG, &sessions, NULL, "name a session and send only what is new",
          "使用会话，只发送新内容", 0, 0},
-        {"api-key-file", 0, OPT_STRING, &key_file, "FILE", "keys, one a line; users take turns with them",
-         "密钥文件，每行一个；用户轮流使用", 0, 0},
-        {"socket", 0, OPT_STRING, &socket_path, "PATH", "connect to a unix socket", "连接 unix 套接字", 0, 0},
-        {"model", 'm', OPT_STRING, &model_name, "NAME", "model to ask; default: the first", "模型名；默认取第一个", 0, 0},
-        {"time", 0, OPT_UINT, &time_limit, "SECONDS", "stop after so long, default 600", "最长时间，默认 600 秒", 1, 1e6},
+        {"api-key-file", 0, OPT_STRING, &key_file, "FILE",
+         "keys, one a line; users take turns with them", "密钥文件，每行一个；用户轮流使用", 0, 0},
+        {"socket", 0, OPT_STRING, &socket_path, "PATH", "connect to a unix socket",
+         "连接 unix 套接字", 0, 0},
+        {"model", 'm', OPT_STRING, &model_name, "NAME", "model to ask; default: the first",
+         "模型名；默认取第一个", 0, 0},
+        {"time", 0, OPT_UINT, &time_limit, "SECONDS", "stop after so long, default 600",
+         "最长时间，默认 600 秒", 1, 1e6},
         {"seed", 0, OPT_U64, &seed, "N", "of the texts, default 1", "文本的随机种子，默认 1", 0, 0},
         {"json", 0, OPT_FLAG, &as_json, NULL, "one JSON object", "输出一个 JSON 对象", 0, 0},
         {0},
@@ -75,7 +84,8 @@ static double percentile(const samples *s, double p) {
 }
 
 typedef struct totals {
-    samples first, later, gap; /* seconds to the first text of a user's first answer, of the others; between texts */
+    samples first, later,
+        gap; /* seconds to the first text of a user's first answer, of the others; between texts */
     uint64_t turns, prompt_tokens, cached_tokens, answer_tokens, busy, errors;
     char error[256]; /* the first */
     uint64_t rss_before, rss_peak, rss_after;
@@ -128,8 +138,8 @@ static uint64_t random_u64(uint64_t *s) { /* splitmix64 */
 
 /* Words of a few syllables, so that a vocabulary has its usual work with them. */
 static bool add_words(text *t, uint64_t *rng, uint32_t n) {
-    static const char *const syllables[] = {"ka", "lo", "mi", "ren", "ta", "vu", "so", "ne", "bar", "li", "do",
-                                            "the", "an", "shi", "gu", "er"};
+    static const char *const syllables[] = {"ka",  "lo", "mi", "ren", "ta", "vu",  "so", "ne",
+                                            "bar", "li", "do", "the", "an", "shi", "gu", "er"};
     for (uint32_t i = 0; i < n; i++) {
         uint64_t r = random_u64(rng);
         if (i && !text_add(t, i % 12 ? " " : ". ", i % 12 ? 1 : 2)) return false;
@@ -164,22 +174,29 @@ static void take_event(user *u, const char *data, size_t n) {
         fail(u, message ? message : "an error event");
     }
     if (json_string_length(content) > 0 || thought) {
-        if (u->last == 0) add_sample(u->turn ? &u->all->later : &u->all->first, now - u->sent);
-        else add_sample(&u->all->gap, now - u->last);
+        if (u->last == 0)
+            add_sample(u->turn ? &u->all->later : &u->all->first, now - u->sent);
+        else
+            add_sample(&u->all->gap, now - u->last);
         u->last = now;
         u->answer_tokens++; /* if no usage comes */
-        text_add(&u->answer, json_string_length(content) ? json_string_value(content) : "", json_string_length(content));
+        text_add(&u->answer, json_string_length(content) ? json_string_value(content) : "",
+                 json_string_length(content));
     }
     if (json_is_object(usage)) {
         json_t *details = json_object_get(usage, "prompt_tokens_details");
-        u->answer_tokens = (uint64_t)json_integer_value(json_object_get(usage, "completion_tokens"));
-        u->all->prompt_tokens += (uint64_t)json_integer_value(json_object_get(usage, "prompt_tokens"));
-        u->all->cached_tokens += (uint64_t)json_integer_value(json_object_get(details, "cached_tokens"));
+        u->answer_tokens =
+            (uint64_t)json_integer_value(json_object_get(usage, "completion_tokens"));
+        u->all->prompt_tokens +=
+            (uint64_t)json_integer_value(json_object_get(usage, "prompt_tokens"));
+        u->all->cached_tokens +=
+            (uint64_t)json_integer_value(json_object_get(details, "cached_tokens"));
     }
     json_decref(o);
 }
 
-/* Lines of the stream; before the status is known to be 200 the bytes are kept as the error's text. */
+/* Lines of the stream; before the status is known to be 200 the bytes are kept as the error's text.
+ */
 static size_t on_bytes(char *data, size_t size, size_t n, void *arg) {
     user *u = arg;
     long status = 0;
@@ -222,8 +239,9 @@ static bool make_question(user *u) {
 
 /* The request for the question that stands last in messages. */
 static bool make_body(user *u) {
-    json_t *o = json_pack("{s:s, s:O, s:b, s:{s:b}, s:i}", "model", model_name, "messages", u->messages, "stream", 1,
-                          "stream_options", "include_usage", 1, "max_tokens", (int)max_tokens);
+    json_t *o =
+        json_pack("{s:s, s:O, s:b, s:{s:b}, s:i}", "model", model_name, "messages", u->messages,
+                  "stream", 1, "stream_options", "include_usage", 1, "max_tokens", (int)max_tokens);
     if (o && sessions) json_object_set_new(o, "session", json_string(u->session));
     if (o && ignore_end) json_object_set_new(o, "ignore_eos", json_true());
     free(u->body);
@@ -258,8 +276,8 @@ static bool next_step(user *u, CURLM *multi, CURLcode result) {
     if (result != CURLE_OK) {
         fail(u, curl_easy_strerror(result));
     } else if (status != 200) {
-        snprintf(what, sizeof what, "HTTP %ld %.*s", status, (int)(u->line.n < 230 ? u->line.n : 230),
-                 u->line.s ? u->line.s : "");
+        snprintf(what, sizeof what, "HTTP %ld %.*s", status,
+                 (int)(u->line.n < 230 ? u->line.n : 230), u->line.s ? u->line.s : "");
         fail(u, what);
     } else if (!u->complete && !u->failed) {
         fail(u, "the stream ended early");
@@ -277,9 +295,11 @@ static bool next_step(user *u, CURLM *multi, CURLcode result) {
     }
     size_t len;
     char *valid = cli_valid_utf8(u->answer.s ? u->answer.s : "", u->answer.n, &len);
-    json_t *m = valid ? json_pack("{s:s, s:s#}", "role", "assistant", "content", valid, (int)len) : NULL;
+    json_t *m =
+        valid ? json_pack("{s:s, s:s#}", "role", "assistant", "content", valid, (int)len) : NULL;
     free(valid);
-    return m && json_array_append_new(u->messages, m) == 0 && make_question(u) && make_body(u) && send_question(u, multi);
+    return m && json_array_append_new(u->messages, m) == 0 && make_question(u) && make_body(u) &&
+           send_question(u, multi);
 }
 
 /* ------------------------------------------------------------------ the server */
@@ -318,7 +338,8 @@ static char *ask(const char *path, struct curl_slist *headers, char error[256]) 
     curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_cleanup(c);
     if (r == CURLE_OK && status == 200 && t.s) return t.s;
-    if (error) snprintf(error, 256, r ? "%s" : "%s: HTTP %ld", r ? curl_easy_strerror(r) : path, status);
+    if (error)
+        snprintf(error, 256, r ? "%s" : "%s: HTTP %ld", r ? curl_easy_strerror(r) : path, status);
     free(t.s);
     return NULL;
 }
@@ -345,11 +366,14 @@ static int find_model(struct curl_slist *headers) {
     char *all = ask("/v1/models", headers, error);
     if (!all) return cli_fail(EXIT_INPUT, "%s/v1/models: %s", base, error);
     json_t *o = json_loads(all, 0, NULL);
-    const char *id = json_string_value(json_object_get(json_array_get(json_object_get(o, "data"), 0), "id"));
+    const char *id =
+        json_string_value(json_object_get(json_array_get(json_object_get(o, "data"), 0), "id"));
     if (id) snprintf(name, sizeof name, "%s", id);
     json_decref(o);
     free(all);
-    if (!*name) return cli_fail(EXIT_INPUT, T("%s/v1/models: lists no model", "%s/v1/models：没有模型"), base);
+    if (!*name)
+        return cli_fail(EXIT_INPUT, T("%s/v1/models: lists no model", "%s/v1/models：没有模型"),
+                        base);
     if (!model_name) model_name = name;
     return EXIT_OK;
 }
@@ -423,7 +447,8 @@ static int drive(user *users, CURLM *multi, totals *all) {
     double rss_at = cli_seconds() + 1;
     int running;
     for (size_t i = 0; i < n_users; i++) {
-        if (!send_question(&users[i], multi)) return cli_fail(EXIT_SYSTEM, T("out of memory", "内存不足"));
+        if (!send_question(&users[i], multi))
+            return cli_fail(EXIT_SYSTEM, T("out of memory", "内存不足"));
     }
     for (;;) {
         size_t open = 0;
@@ -436,7 +461,8 @@ static int drive(user *users, CURLM *multi, totals *all) {
                 return cli_fail(EXIT_SYSTEM, T("out of memory", "内存不足"));
         }
         if (!open || cli_interrupted()) return EXIT_OK;
-        if (now - all->begin > time_limit) return cli_fail(EXIT_SYSTEM, T("the time is over", "时间已到"));
+        if (now - all->begin > time_limit)
+            return cli_fail(EXIT_SYSTEM, T("the time is over", "时间已到"));
         if (now > rss_at) {
             uint64_t rss = all->rss_before ? server_rss(users[0].headers) : 0;
             if (rss > all->rss_peak) all->rss_peak = rss;
@@ -449,20 +475,25 @@ static int drive(user *users, CURLM *multi, totals *all) {
 
 static json_t *stats_json(const samples *s) {
     if (!s->n) return json_null();
-    return json_pack("{s:I, s:f, s:f, s:f, s:f}", "n", (json_int_t)s->n, "p50", percentile(s, 0.5), "p95", percentile(s, 0.95),
-                     "p99", percentile(s, 0.99), "max", percentile(s, 1));
+    return json_pack("{s:I, s:f, s:f, s:f, s:f}", "n", (json_int_t)s->n, "p50", percentile(s, 0.5),
+                     "p95", percentile(s, 0.95), "p99", percentile(s, 0.99), "max",
+                     percentile(s, 1));
 }
 
 static int print_json(const totals *t) {
-    json_t *o = json_pack("{s:i, s:I, s:f, s:o, s:o, s:o, s:I, s:I, s:I, s:f, s:I, s:I, s:s}", "users", (int)n_users, "turns",
-                          (json_int_t)t->turns, "seconds", t->seconds, "first_token_s", stats_json(&t->first), "later_first_token_s",
-                          stats_json(&t->later), "between_texts_s", stats_json(&t->gap), "prompt_tokens", (json_int_t)t->prompt_tokens,
-                          "cached_tokens", (json_int_t)t->cached_tokens, "answer_tokens", (json_int_t)t->answer_tokens,
-                          "answer_tokens_per_s", t->seconds > 0 ? (double)t->answer_tokens / t->seconds : 0, "busy",
-                          (json_int_t)t->busy, "errors", (json_int_t)t->errors, "error", t->error);
+    json_t *o = json_pack(
+        "{s:i, s:I, s:f, s:o, s:o, s:o, s:I, s:I, s:I, s:f, s:I, s:I, s:s}", "users", (int)n_users,
+        "turns", (json_int_t)t->turns, "seconds", t->seconds, "first_token_s",
+        stats_json(&t->first), "later_first_token_s", stats_json(&t->later), "between_texts_s",
+        stats_json(&t->gap), "prompt_tokens", (json_int_t)t->prompt_tokens, "cached_tokens",
+        (json_int_t)t->cached_tokens, "answer_tokens", (json_int_t)t->answer_tokens,
+        "answer_tokens_per_s", t->seconds > 0 ? (double)t->answer_tokens / t->seconds : 0, "busy",
+        (json_int_t)t->busy, "errors", (json_int_t)t->errors, "error", t->error);
     if (o && t->rss_before) {
-        json_object_set_new(o, "server_rss", json_pack("{s:I, s:I, s:I}", "before", (json_int_t)t->rss_before, "peak",
-                                                       (json_int_t)t->rss_peak, "after", (json_int_t)t->rss_after));
+        json_object_set_new(o, "server_rss",
+                            json_pack("{s:I, s:I, s:I}", "before", (json_int_t)t->rss_before,
+                                      "peak", (json_int_t)t->rss_peak, "after",
+                                      (json_int_t)t->rss_after));
     }
     int failed = !o || json_dumpf(o, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
     putchar('\n');
@@ -472,29 +503,37 @@ static int print_json(const totals *t) {
 
 static void print_line(const char *what, const samples *s) {
     if (!s->n) return;
-    printf("%-24s %8.1f %8.1f %8.1f %8.1f   (%zu)\n", what, 1e3 * percentile(s, 0.5), 1e3 * percentile(s, 0.95),
-           1e3 * percentile(s, 0.99), 1e3 * percentile(s, 1), s->n);
+    printf("%-24s %8.1f %8.1f %8.1f %8.1f   (%zu)\n", what, 1e3 * percentile(s, 0.5),
+           1e3 * percentile(s, 0.95), 1e3 * percentile(s, 0.99), 1e3 * percentile(s, 1), s->n);
 }
 
 static void print_table(const totals *t) {
     char a[32], b[32], c[32];
     printf(T("%llu of %llu turns in %.1f s: %.1f tokens/s answered, %.1f tokens/s read\n",
              "%llu / %llu 轮，用时 %.1f 秒：生成 %.1f 词元/秒，读取 %.1f 词元/秒\n"),
-           (unsigned long long)t->turns, (unsigned long long)n_users * n_turns, t->seconds, (double)t->answer_tokens / t->seconds,
+           (unsigned long long)t->turns, (unsigned long long)n_users * n_turns, t->seconds,
+           (double)t->answer_tokens / t->seconds,
            (double)(t->prompt_tokens - t->cached_tokens) / t->seconds);
     printf(T("tokens: %llu answered; %llu in prompts, %llu of them not read again\n",
              "词元：生成 %llu；提示 %llu，其中 %llu 无需重读\n"),
-           (unsigned long long)t->answer_tokens, (unsigned long long)t->prompt_tokens, (unsigned long long)t->cached_tokens);
-    printf("%-24s %8s %8s %8s %8s\n", T("milliseconds", "毫秒"), "p50", "p95", "p99", T("most", "最大"));
+           (unsigned long long)t->answer_tokens, (unsigned long long)t->prompt_tokens,
+           (unsigned long long)t->cached_tokens);
+    printf("%-24s %8s %8s %8s %8s\n", T("milliseconds", "毫秒"), "p50", "p95", "p99",
+           T("most", "最大"));
     print_line(T("first text, first turn", "首个文本（首轮）"), &t->first);
     print_line(T("first text, later turns", "首个文本（后续）"), &t->later);
     print_line(T("between texts", "文本间隔"), &t->gap);
     if (t->rss_before) {
-        printf(T("server's memory: %s before, %s at most, %s after\n", "服务器内存：之前 %s，最大 %s，之后 %s\n"),
-               cli_human_bytes(t->rss_before, a), cli_human_bytes(t->rss_peak, b), cli_human_bytes(t->rss_after, c));
+        printf(T("server's memory: %s before, %s at most, %s after\n",
+                 "服务器内存：之前 %s，最大 %s，之后 %s\n"),
+               cli_human_bytes(t->rss_before, a), cli_human_bytes(t->rss_peak, b),
+               cli_human_bytes(t->rss_after, c));
     }
-    if (t->busy) printf(T("asked again because the server was busy: %llu\n", "服务器繁忙而重试：%llu\n"), (unsigned long long)t->busy);
-    printf(T("errors: %llu%s%s\n", "错误：%llu%s%s\n"), (unsigned long long)t->errors, t->errors ? ": " : "", t->error);
+    if (t->busy)
+        printf(T("asked again because the server was busy: %llu\n", "服务器繁忙而重试：%llu\n"),
+               (unsigned long long)t->busy);
+    printf(T("errors: %llu%s%s\n", "错误：%llu%s%s\n"), (unsigned long long)t->errors,
+           t->errors ? ": " : "", t->error);
 }
 
 static int load_test(struct curl_slist **keys, size_t n_keys) {
@@ -504,7 +543,8 @@ static int load_test(struct curl_slist **keys, size_t n_keys) {
     int code = multi && users ? find_model(keys[0]) : EXIT_SYSTEM;
     if (code == EXIT_OK) curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)n_users + 4);
     for (size_t i = 0; i < n_users && code == EXIT_OK; i++) {
-        if (!new_user(&users[i], i, keys[i % n_keys], &all)) code = cli_fail(EXIT_SYSTEM, T("out of memory", "内存不足"));
+        if (!new_user(&users[i], i, keys[i % n_keys], &all))
+            code = cli_fail(EXIT_SYSTEM, T("out of memory", "内存不足"));
     }
     if (code == EXIT_OK) {
         all.rss_before = all.rss_peak = server_rss(keys[0]);
@@ -518,8 +558,10 @@ static int load_test(struct curl_slist **keys, size_t n_keys) {
         for (int i = 0; i < 3; i++) {
             if (sorted[i]->n) qsort(sorted[i]->v, sorted[i]->n, sizeof(double), by_value);
         }
-        if (as_json) print_json(&all);
-        else print_table(&all);
+        if (as_json)
+            print_json(&all);
+        else
+            print_table(&all);
         if (code == EXIT_OK && cli_interrupted()) code = EXIT_INTERRUPTED;
         if (code == EXIT_OK && all.errors) code = EXIT_INPUT;
     }
@@ -561,8 +603,10 @@ const command cmd_loadtest = {
     "模拟多用户访问服务器：时延、速度、错误",
     run,
     options,
-    "Any OpenAI-compatible server will do: rwkv loadtest http://127.0.0.1:8080 --users 8. The server's\n"
+    "Any OpenAI-compatible server will do: rwkv loadtest http://127.0.0.1:8080 --users 8. The "
+    "server's\n"
     "memory is shown if it says so under /metrics. Exit code 2 if an answer failed.",
-    "适用于任何兼容 OpenAI 的服务器：rwkv loadtest http://127.0.0.1:8080 --users 8。若 /metrics 提供，\n"
+    "适用于任何兼容 OpenAI 的服务器：rwkv loadtest http://127.0.0.1:8080 --users 8。若 /metrics "
+    "提供，\n"
     "则显示服务器内存。有回答失败时退出码为 2。",
 };

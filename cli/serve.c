@@ -42,14 +42,14 @@ static const option_spec *options(void) {
          "请求未指定时的采样预设；对话默认 chat，续写默认 default", 0, 0},
         {"", 0, OPT_HEADING, NULL, NULL, "Access", "访问", 0, 0},
         {"api-key-file", 0, OPT_STRING, &key_file, "FILE",
-         "keys, one a line; also RWKV_API_KEYS=key,key", "密钥文件，每行一个；或 RWKV_API_KEYS=key,key",
-         0, 0},
+         "keys, one a line; also RWKV_API_KEYS=key,key",
+         "密钥文件，每行一个；或 RWKV_API_KEYS=key,key", 0, 0},
         {"allowed-host", 0, OPT_STRINGS, &hosts, "NAME",
          "host name under which clients may ask; *: any", "允许客户端使用的主机名；*：任意", 0, 0},
         {"cors-origin", 0, OPT_STRINGS, &origins, "ORIGIN",
          "pages of this origin may ask, e.g. https://chat.example", "允许此来源的网页访问", 0, 0},
-        {"insecure-no-auth", 0, OPT_FLAG, &no_auth, NULL,
-         "allow other machines without any key", "允许其他机器不用密钥访问", 0, 0},
+        {"insecure-no-auth", 0, OPT_FLAG, &no_auth, NULL, "allow other machines without any key",
+         "允许其他机器不用密钥访问", 0, 0},
         {"access-log", 0, OPT_STRING, &access_log, "FILE",
          "a JSON line for each request, never its content; -: stderr",
          "每个请求记一行 JSON，不含内容；-：stderr", 0, 0},
@@ -58,17 +58,18 @@ static const option_spec *options(void) {
          "memory: | FILE | redis://HOST; default: server.db in the data directory",
          "memory: | 文件 | redis://主机；默认为数据目录中的 server.db", 0, 0},
         {"state", 0, OPT_STRINGS, &states, "NAME=FILE",
-         "initial state that requests may name; may be repeated", "请求可按名称使用的初始状态；可多次给出",
-         0, 0},
+         "initial state that requests may name; may be repeated",
+         "请求可按名称使用的初始状态；可多次给出", 0, 0},
         {"cache-ram", 0, OPT_U64, &cache_ram, "MB", "memory for states of texts read, default 1024",
          "已读文本状态的内存缓存，默认 1024", 0, 1e9},
         {"cache-disk", 0, OPT_U64, &cache_disk, "MB", "the same in the store, default 4096",
          "存储中的同类缓存，默认 4096", 0, 1e9},
         {"session-ttl", 0, OPT_U64, &session_ttl, "SECONDS",
-         "forget sessions unused for so long; default 0: never", "会话闲置多久后删除；默认 0：不删除", 0,
-         1e10},
+         "forget sessions unused for so long; default 0: never",
+         "会话闲置多久后删除；默认 0：不删除", 0, 1e10},
         {"session-quota", 0, OPT_U64, &session_quota, "MB",
-         "bytes of sessions of one key; default 0: no limit", "每个密钥的会话容量；默认 0：不限", 0, 1e9},
+         "bytes of sessions of one key; default 0: no limit", "每个密钥的会话容量；默认 0：不限", 0,
+         1e9},
         {"max-sessions", 0, OPT_UINT, &max_sessions, "N", "sessions of one key, default 1000",
          "每个密钥的会话数，默认 1000", 1, 1e6},
         {"", 0, OPT_HEADING, NULL, NULL, "Limits", "限制", 0, 0},
@@ -87,7 +88,8 @@ static const option_spec *options(void) {
 
 /* ------------------------------------------------------------------ signals */
 
-/* Blocked in every thread that is started from here on: they stay pending until they are asked for. */
+/* Blocked in every thread that is started from here on: they stay pending until they are asked for.
+ */
 static void block_signals(sigset_t *stops) {
     sigemptyset(stops);
     sigaddset(stops, SIGTERM);
@@ -115,7 +117,9 @@ static int read_keys(auth *a) {
         return cli_input_error(&err, key_file);
     }
     if (key_file && stat(key_file, &st) == 0 && st.st_mode & 077) {
-        cli_fail(0, T("warning: %s: other users can read the keys; chmod 600", "警告：%s：其他用户可读取密钥；请 chmod 600"),
+        cli_fail(0,
+                 T("warning: %s: other users can read the keys; chmod 600",
+                   "警告：%s：其他用户可读取密钥；请 chmod 600"),
                  key_file);
     }
     return EXIT_OK;
@@ -135,11 +139,12 @@ static int check_access(auth *a) {
     int code = read_keys(a);
     if (code) return code;
     if (a->any_address && !socket_path && a->n_keys == 0 && !no_auth) {
-        return cli_fail(EXIT_USAGE,
-                        T("serve: %s can be reached by other machines: give --api-key-file (or "
-                          "--insecure-no-auth)",
-                          "serve：其他机器可以访问 %s：请给出 --api-key-file（或 --insecure-no-auth）"),
-                        host);
+        return cli_fail(
+            EXIT_USAGE,
+            T("serve: %s can be reached by other machines: give --api-key-file (or "
+              "--insecure-no-auth)",
+              "serve：其他机器可以访问 %s：请给出 --api-key-file（或 --insecure-no-auth）"),
+            host);
     }
     return EXIT_OK;
 }
@@ -147,9 +152,12 @@ static int check_access(auth *a) {
 /* $XDG_DATA_HOME/rwkv/server.db, which the store creates with its folder. */
 static const char *default_store(char path[1024]) {
     const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
-    if (data && *data == '/') snprintf(path, 1024, "%s/rwkv/server.db", data);
-    else if (home && *home == '/') snprintf(path, 1024, "%s/.local/share/rwkv/server.db", home);
-    else return "memory:";
+    if (data && *data == '/')
+        snprintf(path, 1024, "%s/rwkv/server.db", data);
+    else if (home && *home == '/')
+        snprintf(path, 1024, "%s/.local/share/rwkv/server.db", home);
+    else
+        return "memory:";
     return path;
 }
 
@@ -174,8 +182,10 @@ static int read_states(server *s, named_state list[MAX_STATES]) {
         named_state *st = &list[s->n_states];
         if (!equals) {
             free(text);
-            return cli_fail(EXIT_USAGE, T("--state: found '%s'; expected NAME=FILE", "--state：得到 '%s'；应为 名称=文件"),
-                            states.items[i]);
+            return cli_fail(
+                EXIT_USAGE,
+                T("--state: found '%s'; expected NAME=FILE", "--state：得到 '%s'；应为 名称=文件"),
+                states.items[i]);
         }
         *equals = '\0';
         st->name = text;
@@ -185,7 +195,9 @@ static int read_states(server *s, named_state list[MAX_STATES]) {
             return cli_input_error(&err, equals + 1);
         }
         if (memcmp(st->info.fingerprint, s->info.fingerprint, sizeof st->info.fingerprint) != 0) {
-            return cli_fail(EXIT_INPUT, T("%s: this state is of another model", "%s：此状态属于另一个模型"), equals + 1);
+            return cli_fail(EXIT_INPUT,
+                            T("%s: this state is of another model", "%s：此状态属于另一个模型"),
+                            equals + 1);
         }
     }
     return EXIT_OK;
@@ -213,9 +225,10 @@ static int describe_model(server *s, char name[128]) {
     s->n_aliases = aliases.n;
     rwkv_sampling unused;
     if (preset && rwkv_sampling_preset(&unused, preset) != RWKV_OK) {
-        return cli_fail(EXIT_USAGE, T("--preset: '%s' is unknown", "--preset：未知的 '%s'"), preset);
+        return cli_fail(EXIT_USAGE, T("--preset: '%s' is unknown", "--preset：未知的 '%s'"),
+                        preset);
     }
-    s->preset = preset;
+    s->preset = preset ? preset : *s->info.sampling ? s->info.sampling : NULL;
     s->max_tokens = max_tokens;
     s->max_prompt = max_prompt;
     s->max_blob = blob_limit(&s->info);
@@ -278,8 +291,10 @@ static void wait_and_drain(server *s, const sigset_t *stops) {
     engine_stats st;
     int number;
     sigwait(stops, &number);
-    cli_fail(0, T("stopping; running answers may end within %d s", "正在停止；进行中的回答最多再等 %d 秒"),
-             DRAIN_SECONDS);
+    cli_fail(
+        0,
+        T("stopping; running answers may end within %d s", "正在停止；进行中的回答最多再等 %d 秒"),
+        DRAIN_SECONDS);
     atomic_store(&s->draining, true);
     http_drain(s->http);
     const double end = cli_seconds() + DRAIN_SECONDS;
@@ -349,7 +364,8 @@ const command cmd_serve = {
     "通过 HTTP 提供服务，兼容 OpenAI 接口",
     run,
     options,
-    "Point any OpenAI client at http://127.0.0.1:8080/v1. SIGTERM lets running answers end (30 s);\n"
+    "Point any OpenAI client at http://127.0.0.1:8080/v1. SIGTERM lets running answers end (30 "
+    "s);\n"
     "a second one ends them. docs/SERVER.md describes all paths and limits.",
     "把任意 OpenAI 客户端指向 http://127.0.0.1:8080/v1。SIGTERM 会等待进行中的回答（30 秒）；\n"
     "第二次则立即结束。docs/SERVER.md 说明全部接口与限制。",

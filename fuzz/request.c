@@ -1,5 +1,5 @@
-/* request.c - a request's body on its way to a question: JSON, every parameter, messages, the prompt
- * and its marks, states in base64. A refusal is a reply in JSON with a status of 4xx. */
+/* request.c - a request's body on its way to a question: JSON, every parameter, messages, the
+ * prompt and its marks, states in base64. A refusal is a reply in JSON with a status of 4xx. */
 #include "ask.h"
 #include "fuzz.h"
 #include "params.h"

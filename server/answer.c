@@ -104,8 +104,8 @@ static bool put_chat_logprob(choice *c, const job_token *t) {
     return ok && buf_puts(b, "]}");
 }
 
-/* As a key a token must be told from others: one that is no UTF-8 alone is written "bytes:\\xNN", as
- * OpenAI does. */
+/* As a key a token must be told from others: one that is no UTF-8 alone is written "bytes:\\xNN",
+ * as OpenAI does. */
 static bool put_key(rw_buf *b, const rwkv_tokenizer *t, int32_t token) {
     size_t n, i = 0;
     uint32_t cp;
@@ -179,10 +179,10 @@ static bool put_usage(rw_buf *b, const answer *a) {
     r->n_cached = cached;
     r->n_generated = generated;
     return buf_printf(b,
-                       "{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"total_tokens\":%llu,"
-                       "\"prompt_tokens_details\":{\"cached_tokens\":%llu}}",
-                       (unsigned long long)read, (unsigned long long)generated,
-                       (unsigned long long)(read + generated), (unsigned long long)cached);
+                      "{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"total_tokens\":%llu,"
+                      "\"prompt_tokens_details\":{\"cached_tokens\":%llu}}",
+                      (unsigned long long)read, (unsigned long long)generated,
+                      (unsigned long long)(read + generated), (unsigned long long)cached);
 }
 
 /* {"id":...,"object":"...","created":N,"model":"...","system_fingerprint":"..." */
@@ -192,7 +192,7 @@ static char *make_head(const answer *a, const char *object) {
     char *head = NULL;
     const char *id = strncmp(a->r->id, "req_", 4) == 0 ? a->r->id + 4 : a->r->id;
     bool ok = buf_printf(&b, "{\"id\":\"%s-%s\",\"object\":\"%s\",\"created\":%lld,\"model\":",
-                          a->chat ? "chatcmpl" : "cmpl", id, object, (long long)time(NULL)) &&
+                         a->chat ? "chatcmpl" : "cmpl", id, object, (long long)time(NULL)) &&
               buf_json(&b, s->model_name, strlen(s->model_name)) &&
               buf_printf(&b, ",\"system_fingerprint\":\"%s\"", s->fingerprint);
     if (ok) head = strndup((const char *)b.data, b.len);
@@ -279,8 +279,8 @@ static void end_stream(answer *a) {
     bool ok = true;
     if (a->failed) {
         ok = buf_puts(&b, "data: ") &&
-             buf_error(&b, a->status, a->param, a->code,
-                       a->message ? a->message : "") && buf_puts(&b, "\n\n");
+             buf_error(&b, a->status, a->param, a->code, a->message ? a->message : "") &&
+             buf_puts(&b, "\n\n");
     } else {
         if (a->include_usage) {
             ok = begin_chunk(&b, a) && buf_puts(&b, "],\"usage\":") && put_usage(&b, a) &&
@@ -342,17 +342,20 @@ static void send_reply(request *r) {
 
 static void send_failure(answer *a) {
     if (a->status == 503 || a->status == 429) reply_header(a->r, "Retry-After", "5");
-    reply_error(a->r, a->status, a->param, a->code, "%s",
-                a->message ? a->message : "");
+    reply_error(a->r, a->status, a->param, a->code, "%s", a->message ? a->message : "");
 }
 
 /* All jobs have ended. With the lock held. */
 static void conclude(answer *a) {
     if (a->replied) return;
-    if (a->begun) end_stream(a);
-    else if (a->failed) send_failure(a);
-    else if (a->cancelled) reply_error(a->r, 503, NULL, "cancelled", "cancelled");
-    else request_later(a->r, send_reply);
+    if (a->begun)
+        end_stream(a);
+    else if (a->failed)
+        send_failure(a);
+    else if (a->cancelled)
+        reply_error(a->r, 503, NULL, "cancelled", "cancelled");
+    else
+        request_later(a->r, send_reply);
 }
 
 /* ------------------------------------------------------------------ events */
@@ -415,8 +418,8 @@ static void on_token(choice *c, const job_event *e) {
     }
     c->last_token = now;
     if (a->stream && !a->cancelled) begin_stream(a);
-    bool ok = !a->logprobs || (a->chat ? put_chat_logprob(c, &e->token)
-                                       : put_text_logprob(c, &e->token));
+    bool ok =
+        !a->logprobs || (a->chat ? put_chat_logprob(c, &e->token) : put_text_logprob(c, &e->token));
     if (!ok) a->no_memory = true;
     take_text(c, e);
     if (!a->stream || a->cancelled) return;
@@ -574,8 +577,10 @@ void answer_start(request *r, ask *q) {
     if (result != SUBMIT_OK) {
         cancel_all(a);
         a->replied = !a->begun;
-        if (a->replied) reply_not_submitted(r, result, wait, &err);
-        else note_failure(a, &(job_event){.finish = JOB_FAILED, .error = &err});
+        if (a->replied)
+            reply_not_submitted(r, result, wait, &err);
+        else
+            note_failure(a, &(job_event){.finish = JOB_FAILED, .error = &err});
     }
     if (a->n_done == a->n_submitted) conclude(a);
     pthread_mutex_unlock(&a->lock);

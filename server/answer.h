@@ -29,7 +29,8 @@ typedef struct reading {
 reading *reading_new(request *r);
 /* Before another job of the same reading is submitted. */
 void reading_again(reading *w);
-void reading_event(void *user, const job_event *event); /* job_request.on_event, user: the reading */
+void reading_event(void *user,
+                   const job_event *event); /* job_request.on_event, user: the reading */
 /* After engine_submit: remembers the job, watches the client; replies if it was refused. */
 void reading_submitted(reading *w, submit_result result, job *made, double retry_after,
                        const rwkv_error *err);

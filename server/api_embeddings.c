@@ -14,7 +14,7 @@ typedef struct batch {
     reading base; /* first: its address is this one's */
     prompt prompts[LIMIT_INPUTS];
     size_t n, next;
-    float *vectors; /* [n, len] */
+    float *vectors;   /* [n, len] */
     size_t len, kept; /* of one vector; of it what is sent */
     embed_pooling pooling;
     bool base64, no_memory;
@@ -39,8 +39,8 @@ static void take_vector(reading *w, const job_event *e) {
 
 static bool put_vector(rw_buf *out, const batch *b, size_t i) {
     const float *v = b->vectors + i * b->len;
-    bool ok = buf_printf(out, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":",
-                          i ? "," : "", i);
+    bool ok = buf_printf(
+        out, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":", i ? "," : "", i);
     if (b->base64) { /* little-endian float32, as on every machine we run on */
         size_t n;
         char *text = buf_base64(v, b->kept * sizeof *v, &n);
@@ -65,7 +65,7 @@ static void send_vectors(batch *b) {
     }
     ok = ok && buf_puts(&out, "],\"model\":") && buf_json(&out, model, strlen(model)) &&
          buf_printf(&out, ",\"usage\":{\"prompt_tokens\":%llu,\"total_tokens\":%llu}}\n",
-                     (unsigned long long)b->n_tokens, (unsigned long long)b->n_tokens);
+                    (unsigned long long)b->n_tokens, (unsigned long long)b->n_tokens);
     r->n_prompt = b->n_tokens;
     reply_buf(r, 200, "application/json", &out, ok);
 }

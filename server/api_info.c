@@ -62,18 +62,17 @@ void api_props(request *r) {
     const char *const *list = rwkv_template_stops(s->template, &n_stops);
     engine_get_stats(s->engine, &st);
     for (size_t k = 0; k < n_stops; k++) json_array_append_new(stops, json_string(list[k]));
-    json_t *limits = json_pack(
-        "{s:I, s:I, s:i, s:i, s:i, s:i, s:i}", "max_tokens", (json_int_t)s->max_tokens, "max_prompt",
-        (json_int_t)s->max_prompt, "body_bytes", LIMIT_BODY, "choices", 16, "stops", 16,
-        "logit_bias", 1024, "top_logprobs", 20);
-    reply_json(r, 200,
-               json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:i, s:I, s:o, s:o}", "build",
-                         rwkv_version(), "model", s->model_name, "version", i->version, "type",
-                         i->type, "tokenizer", i->tokenizer, "template",
-                         rwkv_template_name(s->template), "thinks",
-                         rwkv_template_thinks(s->template), "threads", (int)i->n_threads,
-                         "state_bytes", (json_int_t)i->state_bytes, "template_stops", stops,
-                         "limits", limits));
+    json_t *limits =
+        json_pack("{s:I, s:I, s:i, s:i, s:i, s:i, s:i}", "max_tokens", (json_int_t)s->max_tokens,
+                  "max_prompt", (json_int_t)s->max_prompt, "body_bytes", LIMIT_BODY, "choices", 16,
+                  "stops", 16, "logit_bias", 1024, "top_logprobs", 20);
+    reply_json(
+        r, 200,
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:i, s:I, s:o, s:o}", "build",
+                  rwkv_version(), "model", s->model_name, "version", i->version, "type", i->type,
+                  "tokenizer", i->tokenizer, "template", rwkv_template_name(s->template), "thinks",
+                  rwkv_template_thinks(s->template), "threads", (int)i->n_threads, "state_bytes",
+                  (json_int_t)i->state_bytes, "template_stops", stops, "limits", limits));
 }
 
 /* ------------------------------------------------------------------ metrics */
@@ -88,12 +87,12 @@ static uint64_t resident_bytes(void) {
 
 static bool put_number(rw_buf *b, const char *name, const char *type, const char *help, double v) {
     return buf_printf(b, "# HELP rwkv_%s %s\n# TYPE rwkv_%s %s\nrwkv_%s %.15g\n", name, help, name,
-                       type, name, v);
+                      type, name, v);
 }
 
 static bool put_requests(rw_buf *b, const server *s) {
     bool ok = buf_puts(b, "# HELP rwkv_http_requests_total Requests by route and status class\n"
-                           "# TYPE rwkv_http_requests_total counter\n");
+                          "# TYPE rwkv_http_requests_total counter\n");
     for (size_t i = 0; i < METRICS_ROUTES; i++) {
         const route *t = i + 1 < METRICS_ROUTES ? &server_routes[i] : NULL;
         if (t && !t->method) i = METRICS_ROUTES - 1; /* the last row: no route */
@@ -102,7 +101,7 @@ static bool put_requests(rw_buf *b, const server *s) {
             uint64_t n = atomic_load(&s->metrics.requests[i][k]);
             if (!n) continue;
             ok = buf_printf(b, "rwkv_http_requests_total{route=\"%s %s\",status=\"%zuxx\"} %llu\n",
-                             t ? t->method : "-", t ? t->path : "-", k, (unsigned long long)n);
+                            t ? t->method : "-", t ? t->path : "-", k, (unsigned long long)n);
         }
     }
     return ok;
@@ -110,7 +109,7 @@ static bool put_requests(rw_buf *b, const server *s) {
 
 void server_count(server *s, const request *r, int status, double seconds) {
     size_t i = METRICS_ROUTES - 1, k = (size_t)status / 100;
-    (void)seconds;
+    histogram_add(&s->metrics.request, seconds);
     if (r->route >= server_routes && r->route < server_routes + METRICS_ROUTES - 1) {
         i = (size_t)(r->route - server_routes);
     }
@@ -146,7 +145,7 @@ void api_metrics(request *r) {
          (double)st.hits_store},
         {"cache_misses_total", "counter", "Prompts read from their beginning", (double)st.misses},
         {"state_bytes", "gauge", "Bytes of one state", (double)s->info.state_bytes},
-        {"connections", "gauge", "Open connections", (double)http_connections(s->http)},
+        {"connections", "gauge", "Open connections", (double)http_connections(r->owner)},
         {"resident_bytes", "gauge", "Resident memory of the process", (double)resident_bytes()},
     };
     bool ok = true;
@@ -155,9 +154,11 @@ void api_metrics(request *r) {
     ok = ok && buf_puts(&b, "# HELP rwkv_jobs_total Jobs ended\n# TYPE rwkv_jobs_total counter\n");
     for (size_t i = 0; i < 5 && ok; i++)
         ok = buf_printf(&b, "rwkv_jobs_total{finish=\"%s\"} %llu\n", ends[i],
-                         (unsigned long long)st.jobs_done[i]);
+                        (unsigned long long)st.jobs_done[i]);
     metrics *m = &s->metrics;
     ok = ok && put_requests(&b, s) &&
+         histogram_write(&m->request, "rwkv_request_seconds", "From a request's head to its end",
+                         &b) &&
          histogram_write(&m->first_token, "rwkv_first_token_seconds",
                          "From a request's head to its first token", &b) &&
          histogram_write(&m->between_tokens, "rwkv_between_tokens_seconds",

@@ -52,8 +52,7 @@ void api_chat(request *r) {
 
 static bool add_prompt(request *r, const json_t *v, bool begin, ask *a) {
     prompt *p = &a->prompts[a->n_prompts];
-    if (a->n_prompts == LIMIT_PROMPTS ||
-        (a->n_prompts + 1) * a->n > LIMIT_CHOICES) {
+    if (a->n_prompts == LIMIT_PROMPTS || (a->n_prompts + 1) * a->n > LIMIT_CHOICES) {
         reply_error(r, 400, "prompt", "invalid_value",
                     "prompt: at most %d answers in one request (prompts times n)", LIMIT_CHOICES);
         return false;

@@ -5,14 +5,15 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
+#include <sys/random.h> /* macOS */
+#include <unistd.h>
 
 static json_t *describe(const session_info *i) {
-    json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "id", i->name, "object",
-                          "session", "generation", (json_int_t)i->generation, "tokens",
-                          (json_int_t)i->n_tokens, "turns", (json_int_t)i->n_turns, "bytes",
-                          (json_int_t)i->n_bytes, "created", (json_int_t)i->created, "used",
-                          (json_int_t)i->used);
+    json_t *o =
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "id", i->name, "object", "session",
+                  "generation", (json_int_t)i->generation, "tokens", (json_int_t)i->n_tokens,
+                  "turns", (json_int_t)i->n_turns, "bytes", (json_int_t)i->n_bytes, "created",
+                  (json_int_t)i->created, "used", (json_int_t)i->used);
     json_t *note = i->n_note ? json_loadb(i->note, i->n_note, 0, NULL) : NULL;
     json_t *title = json_object_get(note, "title"), *kind = json_object_get(note, "kind");
     json_object_set(o, "title", title ? title : json_null());
@@ -101,8 +102,10 @@ void api_session_change(request *r) {
         if (done == STORE_OK && name && strcmp(name, r->name) != 0) {
             done = session_rename(r->server->engine, r->tenant, r->name, name, &err);
         }
-        if (done == STORE_OK) reply_session(r, 200, name ? name : r->name);
-        else reply_store_error(r, done, &err, "session");
+        if (done == STORE_OK)
+            reply_session(r, 200, name ? name : r->name);
+        else
+            reply_store_error(r, done, &err, "session");
     }
     json_decref(o);
 }
@@ -115,8 +118,9 @@ void api_session_delete(request *r) {
         reply_store_error(r, done, &err, "session");
         return;
     }
-    reply_json(r, 200, json_pack("{s:s, s:s, s:b}", "id", r->name, "object", "session.deleted",
-                                 "deleted", 1));
+    reply_json(
+        r, 200,
+        json_pack("{s:s, s:s, s:b}", "id", r->name, "object", "session.deleted", "deleted", 1));
 }
 
 /* {"name": of the copy} */
@@ -129,8 +133,10 @@ void api_session_fork(request *r) {
             param_wrong(r, "name", NULL, "the name of the copy");
         } else if (check_name(r, to, "name")) {
             store_result done = session_fork(r->server->engine, r->tenant, r->name, to, &err);
-            if (done == STORE_OK) reply_session(r, 201, to);
-            else reply_store_error(r, done, &err, "session");
+            if (done == STORE_OK)
+                reply_session(r, 201, to);
+            else
+                reply_store_error(r, done, &err, "session");
         }
     }
     json_decref(o);
@@ -147,8 +153,7 @@ void api_session_rewind(request *r) {
     json_t *o = params_read(r);
     json_int_t turns = -1;
     rwkv_error err = {0};
-    if (o && check_name(r, r->name, "name") &&
-        param_integer(r, o, "turns", 0, INT32_MAX, &turns)) {
+    if (o && check_name(r, r->name, "name") && param_integer(r, o, "turns", 0, INT32_MAX, &turns)) {
         reading *w = turns < 0 ? NULL : reading_new(r);
         if (turns < 0) param_wrong(r, "turns", NULL, "the number of turns that stay");
         if (w) {
@@ -165,7 +170,7 @@ void api_session_rewind(request *r) {
 static char *new_name(void) {
     uint8_t random[16];
     char *name = malloc(2 * sizeof random + 3);
-    if (!name || getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) {
+    if (!name || getentropy(random, sizeof random) != 0) {
         free(name);
         return NULL;
     }
@@ -257,15 +262,19 @@ void api_session_export(request *r) {
     rwkv_error err = {0};
     if (!check_name(r, r->name, "name")) return;
     store_result done = session_export(r->server->engine, r->tenant, r->name, &data, &n, &err);
-    if (done == STORE_OK) reply(r, 200, "application/octet-stream", data, n);
-    else reply_store_error(r, done, &err, "session");
+    if (done == STORE_OK)
+        reply(r, 200, "application/octet-stream", data, n);
+    else
+        reply_store_error(r, done, &err, "session");
 }
 
 void api_session_import(request *r) {
     rwkv_error err = {0};
     if (!check_name(r, r->name, "name")) return;
-    store_result done = session_import(r->server->engine, r->tenant, r->name, r->body.data,
-                                       r->body.len, &err);
-    if (done == STORE_OK) reply_session(r, 201, r->name);
-    else reply_store_error(r, done, &err, "session");
+    store_result done =
+        session_import(r->server->engine, r->tenant, r->name, r->body.data, r->body.len, &err);
+    if (done == STORE_OK)
+        reply_session(r, 201, r->name);
+    else
+        reply_store_error(r, done, &err, "session");
 }

@@ -166,8 +166,10 @@ void api_state_put(request *r) {
         done = store_put(r->server->store, space, r->name, note, strlen(note), r->body.data,
                          r->body.len, STORE_ANY, 0, &generation, &err);
     }
-    if (done == STORE_OK) reply_json(r, 200, describe(r->name, "put", n_tokens, r->body.len));
-    else reply_store_error(r, done, &err, "state");
+    if (done == STORE_OK)
+        reply_json(r, 200, describe(r->name, "put", n_tokens, r->body.len));
+    else
+        reply_store_error(r, done, &err, "state");
 }
 
 void api_state_get(request *r) {
@@ -175,8 +177,8 @@ void api_state_get(request *r) {
     size_t n = 0;
     if (!check_name(r, false)) return;
     const named_state *fixed = find_fixed(r->server, r->name);
-    bool ok = fixed ? keep_copy(r, fixed->data, fixed->n, &data, &n)
-                    : find_stored(r, r->name, &data, &n);
+    bool ok =
+        fixed ? keep_copy(r, fixed->data, fixed->n, &data, &n) : find_stored(r, r->name, &data, &n);
     if (ok) reply(r, 200, "application/octet-stream", data, n);
 }
 

@@ -45,8 +45,8 @@ void api_detokenize(request *r) {
     if (!json_is_array(v)) {
         param_wrong(r, "tokens", v, "a list of token ids");
     } else if (prompt_from_ids(r, "tokens", v, true, &p)) {
-        bool ok = buf_puts(&b, "{\"content\":") && buf_json(&b, p.text, p.n_text) &&
-                  buf_puts(&b, "}\n");
+        bool ok =
+            buf_puts(&b, "{\"content\":") && buf_json(&b, p.text, p.n_text) && buf_puts(&b, "}\n");
         reply_buf(r, 200, "application/json", &b, ok);
     }
     prompt_free(&p);
@@ -62,8 +62,9 @@ void api_apply_template(request *r) {
     ask *a = o ? calloc(1, sizeof *a) : NULL;
     if (a && ask_read(r, o, true, a) && messages_read(r, param_get(o, "messages"), &m) &&
         prompt_from_messages(r, &m, a->think, false, true, &p)) {
-        bool ok = buf_puts(&b, "{\"prompt\":") && buf_json(&b, p.text, p.n_text) &&
-                  buf_printf(&b, ",\"template\":\"%s\"}\n", rwkv_template_name(r->server->template));
+        bool ok =
+            buf_puts(&b, "{\"prompt\":") && buf_json(&b, p.text, p.n_text) &&
+            buf_printf(&b, ",\"template\":\"%s\"}\n", rwkv_template_name(r->server->template));
         reply_buf(r, 200, "application/json", &b, ok);
     } else if (o && !a) {
         reply_error(r, 503, NULL, "out_of_memory", "out of memory");

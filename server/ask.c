@@ -138,8 +138,7 @@ static bool read_bias(request *r, const json_t *o, ask *a) {
             return param_wrong(r, "logit_bias", v,
                                "token ids with numbers from -100 to 100 (-100 bans a token)");
         }
-        a->bias[a->how.n_bias++] =
-            (rwkv_logit_bias){(int32_t)id, x <= -100 ? -INFINITY : (float)x};
+        a->bias[a->how.n_bias++] = (rwkv_logit_bias){(int32_t)id, x <= -100 ? -INFINITY : (float)x};
     }
     a->how.bias = a->bias;
     return true;
@@ -174,8 +173,8 @@ static bool read_sampling(request *r, const json_t *o, ask *a) {
 
 static bool add_stop(request *r, const json_t *v, ask *a) {
     size_t n = json_string_length(v);
-    if (!json_is_string(v) || n == 0 || n > LIMIT_STOP_BYTES ||
-        strlen(json_string_value(v)) != n || a->n_stops == LIMIT_STOPS) {
+    if (!json_is_string(v) || n == 0 || n > LIMIT_STOP_BYTES || strlen(json_string_value(v)) != n ||
+        a->n_stops == LIMIT_STOPS) {
         reply_error(r, 400, "stop", "invalid_value",
                     "stop: expected at most %d strings of 1 to %d bytes without zero bytes",
                     LIMIT_STOPS, LIMIT_STOP_BYTES);
@@ -361,8 +360,8 @@ bool ask_timeline(request *r, const json_t *o, ask *a, bool *after_text) {
         return param_wrong(r, "state", state, "the name of a state, or a state in base64");
     }
     if (a->session && !a->create_session) {
-        reply_error(r, 400, "state", "invalid_value",
-                    "state: the session \"%s\" has begun already", a->session);
+        reply_error(r, 400, "state", "invalid_value", "state: the session \"%s\" has begun already",
+                    a->session);
         return false;
     }
     if (!states_find(r, json_string_value(state), json_string_length(state), &a->state, &a->n_state,

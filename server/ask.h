@@ -28,7 +28,7 @@ typedef struct ask {
     const char *session; /* points into the JSON */
     bool create_session;
     uint64_t generation;
-    char *note; /* of the session, malloc'd JSON */
+    char *note;  /* of the session, malloc'd JSON */
     void *state; /* initial one, malloc'd blob */
     size_t n_state;
 } ask;

@@ -35,7 +35,8 @@ static void wkv_mean(const float *layer, const rwkv_info *info, float *out) {
         for (size_t i = 0; i < A; i++) out[i] = wkv[i] / (fabsf(wkv[A + i]) + 1e-6f);
         return;
     }
-    bool rows_are_values = info->version[0] == '7'; /* S [H][value][key], before v7 [H][key][value] */
+    bool rows_are_values =
+        info->version[0] == '7'; /* S [H][value][key], before v7 [H][key][value] */
     for (size_t i = 0; i < A * N; i++) {
         size_t head = i / (N * N), row = i / N % N, column = i % N;
         out[head * N + (rows_are_values ? row : column)] += wkv[i];
@@ -53,8 +54,10 @@ bool embed_session(const rwkv_session *s, embed_pooling p, float *out) {
     memset(out, 0, n * sizeof *out);
     for (size_t layer = first; layer < L; layer++) {
         const float *at = state + layer * stride;
-        if (p == EMBED_STATE) wkv_mean(at, &info, one);
-        else memcpy(one, at, n * sizeof *one); /* ffn_x stands first */
+        if (p == EMBED_STATE)
+            wkv_mean(at, &info, one);
+        else
+            memcpy(one, at, n * sizeof *one); /* ffn_x stands first */
         embed_normalise(one, n);
         for (size_t i = 0; i < n; i++) out[i] += one[i];
     }

@@ -11,7 +11,8 @@
 typedef enum embed_pooling {
     EMBED_LAST,  /* shift vector of the last layer: the last token in its context. n_embd */
     EMBED_MEAN,  /* shift vectors of the upper half of the layers, each of length 1, mean. n_embd */
-    EMBED_STATE, /* WKV state of the upper half, mean over its keys, each of length 1, mean. n_att. The default */
+    EMBED_STATE, /* WKV state of the upper half, mean over its keys, each of length 1, mean. n_att.
+                    The default */
 } embed_pooling;
 
 bool embed_pooling_find(const char *name, embed_pooling *out); /* "last" "mean" "state" */

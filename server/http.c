@@ -21,7 +21,8 @@
 #include <unistd.h>
 
 enum {
-    POOL = 12 * 1024, /* of one connection: head and what is written; libmicrohttpd touches all of it */
+    POOL = 12 *
+           1024, /* of one connection: head and what is written; libmicrohttpd touches all of it */
     MAX_CONNECTIONS = 20000,
     SEND_BUFFER = 128 * 1024,
     SPARE_FILES = 64,
@@ -91,7 +92,8 @@ static bool check_framing(request *r, const char *url, const char *version, size
                     "headers: the limits are %d bytes, %d lines, %d bytes in one line",
                     LIMIT_HEADER, LIMIT_HEADER_LINES, LIMIT_HEADER_LINE);
     } else if (h.malformed) {
-        reply_error(r, 400, NULL, "bad_header", "a header's name or value has bytes it must not have");
+        reply_error(r, 400, NULL, "bad_header",
+                    "a header's name or value has bytes it must not have");
     } else if (h.n_lengths + h.n_encodings > 1 ||
                (encoding && strcasecmp(encoding, "chunked") != 0) ||
                !announced_length(r, &h, length)) {
@@ -135,7 +137,8 @@ static bool check_key(request *r) {
     if (r->route->flags & ROUTE_OPEN) return true;
     reply_header(r, "WWW-Authenticate", "Bearer");
     reply_error(r, 401, NULL, "invalid_api_key", "%s",
-                key ? "this API key is not known" : "an API key is needed: Authorization: Bearer KEY");
+                key ? "this API key is not known"
+                    : "an API key is needed: Authorization: Bearer KEY");
     return false;
 }
 
@@ -352,8 +355,8 @@ static enum MHD_Result dispatch(request *r) {
     http *h = r->owner;
     peer_deadline(h, r->peer, 0);
     if (r->oversized) {
-        reply_error(r, 413, NULL, "body_too_large", "the body is longer than the limit of %zu bytes",
-                    body_limit(r));
+        reply_error(r, 413, NULL, "body_too_large",
+                    "the body is longer than the limit of %zu bytes", body_limit(r));
         return queue_reply(r);
     }
     if (r->route->flags & ROUTE_QUICK) {
@@ -362,9 +365,11 @@ static enum MHD_Result dispatch(request *r) {
     }
     peer_serve(h, r->peer, r);
     pthread_mutex_lock(&r->lock);
-    r->suspended = true;
-    MHD_suspend_connection(r->connection);
+    bool gone = r->gone; /* who is lost already is not woken again */
+    r->suspended = !gone;
+    if (!gone) MHD_suspend_connection(r->connection);
     pthread_mutex_unlock(&r->lock);
+    if (gone) return MHD_NO;
     if (!workers_add(h->workers, r, run_handler)) {
         reply_error(r, 503, NULL, "out_of_memory", "out of memory");
     }
@@ -413,13 +418,13 @@ static void log_request(const http *h, const request *r, int status, double seco
     if (!h->options.log) return;
     clock_gettime(CLOCK_REALTIME, &now);
     bool ok = buf_printf(&b, "{\"time\":%.3f,\"request_id\":\"%s\",\"route\":\"%s %s\",",
-                          (double)now.tv_sec + 1e-9 * (double)now.tv_nsec, r->id,
-                          r->route ? r->route->method : "-", r->route ? r->route->path : "-");
+                         (double)now.tv_sec + 1e-9 * (double)now.tv_nsec, r->id,
+                         r->route ? r->route->method : "-", r->route ? r->route->path : "-");
     ok = ok && buf_printf(&b,
-                           "\"status\":%d,\"ms\":%.1f,\"prompt_tokens\":%llu,\"cached_tokens\":%llu,"
-                           "\"completion_tokens\":%llu}\n",
-                           status, 1e3 * seconds, (unsigned long long)r->n_prompt,
-                           (unsigned long long)r->n_cached, (unsigned long long)r->n_generated);
+                          "\"status\":%d,\"ms\":%.1f,\"prompt_tokens\":%llu,\"cached_tokens\":%llu,"
+                          "\"completion_tokens\":%llu}\n",
+                          status, 1e3 * seconds, (unsigned long long)r->n_prompt,
+                          (unsigned long long)r->n_cached, (unsigned long long)r->n_generated);
     if (ok) {
         fwrite(b.data, 1, b.len, h->options.log);
         fflush(h->options.log);

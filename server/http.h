@@ -6,7 +6,8 @@
  *
  * While a handler works, its connection is suspended: nobody polls, and an idle stream costs a few
  * kilobytes. A thread of its own ("watch") looks after what libmicrohttpd does not: total deadlines
- * against slow clients, clients that went away or stopped reading, a sign of life on quiet streams. */
+ * against slow clients, clients that went away or stopped reading, a sign of life on quiet streams.
+ */
 #ifndef RWKV_SERVER_HTTP_H
 #define RWKV_SERVER_HTTP_H
 
@@ -38,10 +39,10 @@ typedef struct request request;
 struct server; /* server.h; http.c only hands it on */
 
 enum route_flags {
-    ROUTE_OPEN = 1,  /* needs no key */
-    ROUTE_QUICK = 2, /* never blocks: runs on the I/O thread */
-    ROUTE_JSON = 4,  /* the body is application/json */
-    ROUTE_BYTES = 8, /* the body is application/octet-stream */
+    ROUTE_OPEN = 1,   /* needs no key */
+    ROUTE_QUICK = 2,  /* never blocks: runs on the I/O thread */
+    ROUTE_JSON = 4,   /* the body is application/json */
+    ROUTE_BYTES = 8,  /* the body is application/octet-stream */
     ROUTE_STATE = 16, /* the body may carry a state blob */
     ROUTE_ALIVE = 32, /* also answers while the server is being stopped */
 };
@@ -57,7 +58,7 @@ struct request {
     http *owner;
     const route *route;
     const char *name; /* what {name} stands for */
-    char id[65];          /* X-Request-Id */
+    char id[65];      /* X-Request-Id */
     char tenant[AUTH_TENANT];
     rw_buf body;
     struct connection *peer;
@@ -67,19 +68,19 @@ struct request {
     size_t n_counted, n_dropped; /* bytes of the body: in the sum of all bodies; not kept */
 
     /* for the log: set by handlers, read when the request has ended */
-    uint64_t n_prompt, n_cached, n_generated;
+    atomic_uint_fast64_t n_prompt, n_cached, n_generated;
 
     atomic_uint references;
     void *user; /* of the handler; released with the request */
     void (*free_user)(void *user);
 
-    pthread_mutex_t lock; /* what follows */
+    pthread_mutex_t lock;              /* what follows */
     struct MHD_Connection *connection; /* NULL once the client is gone */
     void (*on_gone)(void *user);       /* once, when there is nobody to answer any more */
     void (*on_quiet)(void *user);      /* when nothing was sent for LIMIT_SIGN_SECONDS */
     bool suspended, ready, streaming, ended, gone, told;
     int status;
-    const char *type;    /* of the reply: a constant */
+    const char *type;   /* of the reply: a constant */
     const char *header; /* one more header: its name, a constant, */
     char value[64];     /* and its value */
     void *data;

@@ -23,5 +23,5 @@ bool histogram_write(const histogram *h, const char *name, const char *help, rw_
     n += atomic_load_explicit(&h->counts[METRICS_BUCKETS], memory_order_relaxed);
     double sum = 1e-9 * (double)atomic_load_explicit(&h->nanoseconds, memory_order_relaxed);
     return ok && buf_printf(b, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum %.6f\n%s_count %llu\n", name,
-                             (unsigned long long)n, name, sum, name, (unsigned long long)n);
+                            (unsigned long long)n, name, sum, name, (unsigned long long)n);
 }

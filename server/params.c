@@ -12,8 +12,10 @@ static bool shallow(const char *s, size_t n, size_t *at) {
     bool string = false;
     for (size_t i = 0; i < n; i++) {
         if (string) {
-            if (s[i] == '\\') i++;
-            else if (s[i] == '"') string = false;
+            if (s[i] == '\\')
+                i++;
+            else if (s[i] == '"')
+                string = false;
         } else if (s[i] == '"') {
             string = true;
         } else if (s[i] == '[' || s[i] == '{') {
@@ -59,13 +61,20 @@ json_t *param_get(const json_t *o, const char *name) {
 
 static const char *kind_of(const json_t *v) {
     switch (json_typeof(v)) {
-    case JSON_OBJECT: return "an object";
-    case JSON_ARRAY: return "a list";
-    case JSON_STRING: return "a string";
-    case JSON_INTEGER: return "a whole number";
-    case JSON_REAL: return "a number";
-    case JSON_NULL: return "null";
-    default: return "true or false";
+    case JSON_OBJECT:
+        return "an object";
+    case JSON_ARRAY:
+        return "a list";
+    case JSON_STRING:
+        return "a string";
+    case JSON_INTEGER:
+        return "a whole number";
+    case JSON_REAL:
+        return "a number";
+    case JSON_NULL:
+        return "null";
+    default:
+        return "true or false";
     }
 }
 
@@ -97,7 +106,8 @@ bool param_integer(request *r, const json_t *o, const char *name, json_int_t min
     char expected[96];
     if (!v) return true;
     double real = json_real_value(v);
-    bool whole = json_is_integer(v) || (json_is_real(v) && real == floor(real) && fabs(real) < 9e15);
+    bool whole =
+        json_is_integer(v) || (json_is_real(v) && real == floor(real) && fabs(real) < 9e15);
     json_int_t x = json_is_integer(v) ? json_integer_value(v) : whole ? (json_int_t)real : 0;
     if (whole && x >= min && x <= max) {
         *out = x;

@@ -8,8 +8,8 @@
 
 enum { LIMIT_JSON_DEPTH = 64 };
 
-/* Bytes to a JSON object: no duplicate keys, no depth beyond the limit, no trailing bytes. NULL: why
- * says what is wrong and where. */
+/* Bytes to a JSON object: no duplicate keys, no depth beyond the limit, no trailing bytes. NULL:
+ * why says what is wrong and where. */
 json_t *params_parse(const void *data, size_t n, char why[300]);
 /* The same of a request's body, which is released; NULL after a reply. */
 json_t *params_read(request *r);

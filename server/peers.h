@@ -45,6 +45,6 @@ void watch_stop(http *h);
 
 void request_lost(request *r); /* the client is gone */
 
-#define SECONDS(n) ((uint64_t)(n) * 1000000000u)
+#define SECONDS(n) ((uint64_t)(n)*1000000000u)
 
 #endif

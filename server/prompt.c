@@ -132,8 +132,8 @@ static bool encode(request *r, const char *param, prompt *p) {
     const server *s = r->server;
     rwkv_error err = {0};
     size_t n = 0;
-    rwkv_status st = rwkv_encode(s->tokenizer, p->text, p->n_text, RWKV_ENCODE_PROMPT, NULL, 0, &n,
-                                 &err);
+    rwkv_status st =
+        rwkv_encode(s->tokenizer, p->text, p->n_text, RWKV_ENCODE_PROMPT, NULL, 0, &n, &err);
     if (st != RWKV_OK && st != RWKV_E_SPACE) {
         reply_status_error(r, st, param, err.message);
         return false;
@@ -220,8 +220,8 @@ char *tokens_text(const rwkv_tokenizer *t, const int32_t *tokens, size_t n, size
 
 /* ------------------------------------------------------------------ the prompt of a chat */
 
-/* Length of some messages as text. Rendering a conversation equals rendering its parts one after the
- * other, so each message is measured alone. */
+/* Length of some messages as text. Rendering a conversation equals rendering its parts one after
+ * the other, so each message is measured alone. */
 static size_t rendered(const server *s, const rwkv_message *m, size_t n, rwkv_think think,
                        bool open) {
     size_t len = 0;

@@ -25,10 +25,12 @@ void messages_free(message_list *m);
 
 /* Reads `messages`. False after a reply that names messages[i]. */
 bool messages_read(request *r, const json_t *messages, message_list *out);
-/* The prompt for an answer to them. after_text: something stands before them, a blank line parts. */
+/* The prompt for an answer to them. after_text: something stands before them, a blank line parts.
+ */
 bool prompt_from_messages(request *r, const message_list *m, rwkv_think think, bool after_text,
                           bool keep_text, prompt *out);
-/* The same messages as a beginning that is only read: without an open turn, up to its last letter. */
+/* The same messages as a beginning that is only read: without an open turn, up to its last letter.
+ */
 bool prompt_of_history(request *r, const message_list *m, bool after_text, prompt *out);
 /* n bytes as they are. An empty text begins where documents begin, if `begin`. */
 bool prompt_from_text(request *r, const char *param, const char *text, size_t n, bool begin,

@@ -103,7 +103,8 @@ void reply_text(request *r, int status, const char *type, const char *text) {
 }
 
 void reply_buf(request *r, int status, const char *type, rw_buf *b, bool ok) {
-    void *copy = ok && b->len ? malloc(b->len) : NULL; /* the library's allocator need not be malloc's */
+    void *copy =
+        ok && b->len ? malloc(b->len) : NULL; /* the library's allocator need not be malloc's */
     size_t n = b->len;
     if (copy) memcpy(copy, b->data, n);
     rw_buf_free(b);
@@ -123,11 +124,16 @@ void reply_header(request *r, const char *name, const char *value) {
 
 static const char *error_type(int status) {
     switch (status) {
-    case 401: return "authentication_error";
-    case 403: return "permission_error";
-    case 404: return "not_found_error";
-    case 409: return "conflict_error";
-    case 429: return "rate_limit_error";
+    case 401:
+        return "authentication_error";
+    case 403:
+        return "permission_error";
+    case 404:
+        return "not_found_error";
+    case 409:
+        return "conflict_error";
+    case 429:
+        return "rate_limit_error";
     }
     return status >= 500 ? "server_error" : "invalid_request_error";
 }

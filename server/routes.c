@@ -36,19 +36,22 @@ _Static_assert(sizeof server_routes / sizeof *server_routes < METRICS_ROUTES, "r
 
 void reply_store_error(request *r, store_result result, const rwkv_error *err, const char *what) {
     switch (result) {
-    case STORE_OK: return;
+    case STORE_OK:
+        return;
     case STORE_NONE:
         reply_error(r, 404, "name", "not_found", "%s: there is none of this name", what);
         return;
     case STORE_CONFLICT:
         reply_error(r, 409, "name", "conflict", "%s: %s", what,
-                    err->message[0] ? err->message : "another request changed it, or the name is taken");
+                    err->message[0] ? err->message
+                                    : "another request changed it, or the name is taken");
         return;
     case STORE_FULL:
         reply_error(r, 507, NULL, "store_full", "%s: %s", what,
                     err->message[0] ? err->message : "the store is full, or your quota is used up");
         return;
-    case STORE_FAILED: break;
+    case STORE_FAILED:
+        break;
     }
     if (err->code == RWKV_E_ARG || err->code == RWKV_E_STATE || err->code == RWKV_E_FORMAT) {
         reply_error(r, 400, NULL, err->code == RWKV_E_ARG ? "invalid_value" : "bad_state", "%s",
@@ -68,7 +71,10 @@ void reply_status_error(request *r, rwkv_status code, const char *param, const c
 void reply_not_submitted(request *r, submit_result result, double retry_after,
                          const rwkv_error *err) {
     char seconds[16];
-    snprintf(seconds, sizeof seconds, "%.0f", retry_after < 1 ? 1 : retry_after > 300 ? 300 : retry_after);
+    snprintf(seconds, sizeof seconds, "%.0f",
+             retry_after < 1     ? 1
+             : retry_after > 300 ? 300
+                                 : retry_after);
     if (result == SUBMIT_BUSY) {
         reply_header(r, "Retry-After", seconds);
         reply_error(r, 429, NULL, "queue_full", "too many requests are waiting; try again in %s s",

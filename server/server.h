@@ -1,6 +1,7 @@
 /* server.h - what the routes share: the model's engine, its names, the initial states, the numbers.
  *
- *     http.c -> routes.c -> api_*.c -> ask.c (JSON -> a question) -> answer.c (engine's events -> JSON)
+ *     http.c -> routes.c -> api_*.c -> ask.c (JSON -> a question) -> answer.c (engine's events ->
+ * JSON)
  */
 #ifndef RWKV_SERVER_H
 #define RWKV_SERVER_H

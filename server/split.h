@@ -1,8 +1,8 @@
 /* split.h - an answer's text into thought and content, piece by piece.
  *
  * The prompt of a model that thinks ends in "<think" (or, to answer at once, "<think></think"): so
- * the answer begins with ">", then comes the thought up to "</think>", then the content. White space
- * at the beginning of each is not shown. */
+ * the answer begins with ">", then comes the thought up to "</think>", then the content. White
+ * space at the beginning of each is not shown. */
 #ifndef RWKV_SERVER_SPLIT_H
 #define RWKV_SERVER_SPLIT_H
 

@@ -3,8 +3,8 @@
  *
  * libmicrohttpd counts the time since the last byte, so a client that sends one byte every nine
  * seconds could stay for ever; and of a suspended connection it does not see the end. Here every
- * connection has one deadline for the whole of what it is doing. A connection is ended by shutdown(),
- * after which libmicrohttpd finds it closed and cleans up. */
+ * connection has one deadline for the whole of what it is doing. A connection is ended by
+ * shutdown(), after which libmicrohttpd finds it closed and cleans up. */
 #include "peers.h"
 
 #include <poll.h>
@@ -160,8 +160,10 @@ static void find_closed(http *h, sweep *s) {
         if (!c->current && !c->idle) continue;
         for (size_t i = 0; i < s->n; i++) {
             if (s->serials[i] != c->serial) continue;
-            if (c->current) request_hold(s->lost[s->n_lost++] = c->current);
-            else shutdown(c->fd, SHUT_RDWR);
+            if (c->current)
+                request_hold(s->lost[s->n_lost++] = c->current);
+            else
+                shutdown(c->fd, SHUT_RDWR);
             break;
         }
     }

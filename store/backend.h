@@ -2,10 +2,10 @@
  *
  *     store.h -> store.c checks arguments -> store_backend -> memory.c | sqlite.c | redis.c
  *
- * Generations come from one counter of the whole store (Redis: of the space), so one is never used twice,
- * also not after an item was deleted and made again. `used` is kept in microseconds; a get or touch moves it
- * only when it is older than store_grain, so that reading does not write every time. An item that has expired
- * is as good as gone from that moment, whoever removes it. */
+ * Generations come from one counter of the whole store (Redis: of the space), so one is never used
+ * twice, also not after an item was deleted and made again. `used` is kept in microseconds; a get
+ * or touch moves it only when it is older than store_grain, so that reading does not write every
+ * time. An item that has expired is as good as gone from that moment, whoever removes it. */
 #ifndef RWKV_STORE_BACKEND_H
 #define RWKV_STORE_BACKEND_H
 
@@ -49,8 +49,8 @@ rwkv_status store_open_memory(store **out, const char *where, rwkv_error *err);
 rwkv_status store_open_sqlite(store **out, const char *where, rwkv_error *err);
 rwkv_status store_open_redis(store **out, const char *url, rwkv_error *err);
 
-int64_t store_now(void);            /* microseconds since 1970 */
-int64_t store_grain(uint64_t ttl);  /* microseconds; `used` may lag this far behind */
+int64_t store_now(void);           /* microseconds since 1970 */
+int64_t store_grain(uint64_t ttl); /* microseconds; `used` may lag this far behind */
 bool store_expired(int64_t used, uint64_t ttl, int64_t now);
 store_result store_nomem(rwkv_error *err, size_t bytes); /* STORE_FAILED */
 /* Copies into item what is not NULL. False when memory is out; then item holds nothing. */

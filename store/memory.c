@@ -149,7 +149,8 @@ static entry *add(memory *m, const char *space, const char *name) {
 }
 
 static bool describe(const entry *e, bool data, store_item *item) {
-    if (!store_item_fill(item, e->name, e->note, e->n_note, data ? e->data : NULL, e->n_data)) return false;
+    if (!store_item_fill(item, e->name, e->note, e->n_note, data ? e->data : NULL, e->n_data))
+        return false;
     item->generation = e->generation;
     item->used = e->used / 1000000;
     item->n_data = e->n_data;
@@ -172,12 +173,16 @@ static store_result memory_get(store *s, const char *space, const char *name, bo
     return r;
 }
 
-static store_result memory_put(store *s, const store_write *w, uint64_t *generation, rwkv_error *err) {
+static store_result memory_put(store *s, const store_write *w, uint64_t *generation,
+                               rwkv_error *err) {
     memory *m = (memory *)s;
     store_item fresh = {0};
     store_result r = STORE_OK;
     if (!store_item_fill(&fresh, NULL, w->note ? w->note : "", w->n_note,
-                         w->keep_data ? NULL : w->data ? w->data : "", w->n_data))
+                         w->keep_data ? NULL
+                         : w->data    ? w->data
+                                      : "",
+                         w->n_data))
         return store_nomem(err, w->n_data);
     pthread_mutex_lock(&m->lock);
     entry *e = find(m, w->space, w->name);
@@ -220,9 +225,12 @@ static store_result memory_remove(store *s, const char *space, const char *name,
     (void)err;
     pthread_mutex_lock(&m->lock);
     entry *e = find(m, space, name);
-    if (!e) r = STORE_NONE;
-    else if (expected != STORE_ANY && expected != e->generation) r = STORE_CONFLICT;
-    else drop(m, e);
+    if (!e)
+        r = STORE_NONE;
+    else if (expected != STORE_ANY && expected != e->generation)
+        r = STORE_CONFLICT;
+    else
+        drop(m, e);
     pthread_mutex_unlock(&m->lock);
     return r;
 }

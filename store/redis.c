@@ -1,6 +1,7 @@
 /* redis.c - the store that several servers share: one Redis 5 or newer, by hiredis.
  *
- * Everything is a Lua script, so that comparing a generation, writing the item and keeping the index is one step:
+ * Everything is a Lua script, so that comparing a generation, writing the item and keeping the
+ * index is one step:
  *
  *     rwkv:{SPACE}:i:NAME  hash    key (its own), generation, ttl, writer, n_data, note, data
  *     rwkv:{SPACE}:used    zset    names by last use, microseconds
@@ -9,9 +10,10 @@
  *     rwkv:{SPACE}:total   hash    bytes, generation (the counter)
  *     rwkv:spaces          set     all spaces
  *
- * Every request carries a number that its reply repeats; a reply with another one, or an item with another key,
- * closes the connection, and so does every error. A request over a pooled connection that turns out to be closed is
- * sent once more: a put recognises by `writer` what it has already done. The clock is Redis's. */
+ * Every request carries a number that its reply repeats; a reply with another one, or an item with
+ * another key, closes the connection, and so does every error. A request over a pooled connection
+ * that turns out to be closed is sent once more: a put recognises by `writer` what it has already
+ * done. The clock is Redis's. */
 #include "backend.h"
 
 #include <errno.h>
@@ -37,35 +39,41 @@ static const size_t max_value = 512u << 20, max_reply = (512u << 20) + (1u << 20
 
 /* ------------------------------------------------------------------ scripts */
 
-/* KEYS: item (or the prefix of items), used, ends, sizes, total, spaces. ARGV: number of the request, name, ... */
-#define PRELUDE                                                                                                        \
-    "local item, used, ends, sizes, total = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]\n"                             \
-    "local nonce, name = ARGV[1], ARGV[2]\n"                                                                           \
-    "local t = redis.call('TIME')\n"                                                                                   \
-    "local now = t[1] * 1000000 + t[2]\n"                                                                              \
-    "local function text(n) return string.format('%.0f', n) end\n"                                                     \
-    "local function drop(name, key)\n"                                                                                 \
-    "  local size = redis.call('HGET', sizes, name)\n"                                                                 \
-    "  if size then redis.call('HINCRBY', total, 'bytes', -size) redis.call('HDEL', sizes, name) end\n"                \
-    "  redis.call('ZREM', used, name)\n"                                                                               \
-    "  redis.call('ZREM', ends, name)\n"                                                                               \
-    "  redis.call('DEL', key)\n"                                                                                       \
-    "end\n"                                                                                                            \
-    "local function mark(call, ttl)\n"                                                                                 \
-    "  call('ZADD', used, text(now), name)\n"                                                                          \
-    "  if ttl > 0 then call('ZADD', ends, text(now + ttl * 1000000), name) else call('ZREM', ends, name) end\n"        \
-    "end\n"                                                                                                            \
-    "local function stale(at, ttl)\n"                                                                                  \
-    "  return now - at > (ttl > 0 and ttl < 600 and ttl * 100000 or 60000000)\n"                                       \
-    "end\n"                                                                                                            \
-    "local function there()\n" /* generation (0: none), last use, ttl */                                               \
-    "  local v = redis.call('HMGET', item, 'generation', 'ttl')\n"                                                     \
-    "  local at = redis.call('ZSCORE', used, name)\n"                                                                  \
-    "  if v[1] and at and (v[2] == '0' or now < at + v[2] * 1000000) then\n"                                           \
-    "    return tonumber(v[1]), tonumber(at), tonumber(v[2])\n"                                                        \
-    "  end\n"                                                                                                          \
-    "  if v[1] or at then drop(name, item) end\n"                                                                      \
-    "  return 0, 0, 0\n"                                                                                               \
+/* KEYS: item (or the prefix of items), used, ends, sizes, total, spaces.
+ * ARGV: number of the request, name, ... */
+/* clang-format off */
+#define PRELUDE                                                                                   \
+    "local item, used, ends, sizes, total = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]\n"        \
+    "local nonce, name = ARGV[1], ARGV[2]\n"                                                      \
+    "local t = redis.call('TIME')\n"                                                              \
+    "local now = t[1] * 1000000 + t[2]\n"                                                         \
+    "local function text(n) return string.format('%.0f', n) end\n"                                \
+    "local function drop(name, key)\n"                                                            \
+    "  local size = redis.call('HGET', sizes, name)\n"                                            \
+    "  if size then\n"                                                                            \
+    "    redis.call('HINCRBY', total, 'bytes', -size)\n"                                          \
+    "    redis.call('HDEL', sizes, name)\n"                                                       \
+    "  end\n"                                                                                     \
+    "  redis.call('ZREM', used, name)\n"                                                          \
+    "  redis.call('ZREM', ends, name)\n"                                                          \
+    "  redis.call('DEL', key)\n"                                                                  \
+    "end\n"                                                                                       \
+    "local function mark(call, ttl)\n"                                                            \
+    "  call('ZADD', used, text(now), name)\n"                                                     \
+    "  if ttl > 0 then call('ZADD', ends, text(now + ttl * 1000000), name)\n"                     \
+    "  else call('ZREM', ends, name) end\n"                                                       \
+    "end\n"                                                                                       \
+    "local function stale(at, ttl)\n"                                                             \
+    "  return now - at > (ttl > 0 and ttl < 600 and ttl * 100000 or 60000000)\n"                  \
+    "end\n"                                                                                       \
+    "local function there()\n" /* generation (0: none), last use, ttl */                          \
+    "  local v = redis.call('HMGET', item, 'generation', 'ttl')\n"                                \
+    "  local at = redis.call('ZSCORE', used, name)\n"                                             \
+    "  if v[1] and at and (v[2] == '0' or now < at + v[2] * 1000000) then\n"                      \
+    "    return tonumber(v[1]), tonumber(at), tonumber(v[2])\n"                                   \
+    "  end\n"                                                                                     \
+    "  if v[1] or at then drop(name, item) end\n"                                                 \
+    "  return 0, 0, 0\n"                                                                          \
     "end\n"
 
 /* ... with_data -> generation, used, key, n_data, note, data */
@@ -73,14 +81,17 @@ static const char get_script[] = PRELUDE
     "local g, at, ttl = there()\n"
     "if g == 0 then return {nonce, 'none'} end\n"
     "if stale(at, ttl) then mark(redis.pcall, ttl) end\n"
-    "local v = redis.call('HMGET', item, 'key', 'n_data', 'note', ARGV[3] == '1' and 'data' or 'key')\n"
+    "local last = ARGV[3] == '1' and 'data' or 'key'\n"
+    "local v = redis.call('HMGET', item, 'key', 'n_data', 'note', last)\n"
     "return {nonce, 'ok', text(g), text(at), v[1], v[2], v[3], v[4]}\n";
 
 /* ... expected, ttl, note, keep_data, data -> generation */
 static const char put_script[] = PRELUDE
     "local g, at, ttl = there()\n"
     "local note, size = ARGV[5], #ARGV[7]\n"
-    "if g ~= 0 and redis.call('HGET', item, 'writer') == nonce then return {nonce, 'ok', text(g)} end\n"
+    "if g ~= 0 and redis.call('HGET', item, 'writer') == nonce then\n"
+    "  return {nonce, 'ok', text(g)}\n"
+    "end\n"
     "if ARGV[3] ~= '*' and ARGV[3] ~= text(g) then return {nonce, 'conflict', text(g)} end\n"
     "if ARGV[6] == '1' and g == 0 then return {nonce, 'none'} end\n"
     "local n = math.max(tonumber(redis.call('HGET', total, 'generation') or '0'), g) + 1\n"
@@ -89,7 +100,8 @@ static const char put_script[] = PRELUDE
     "  size = tonumber(redis.call('HGET', item, 'n_data'))\n"
     "else\n"
     "  ttl = tonumber(ARGV[4])\n"
-    "  redis.call('HMSET', item, 'data', ARGV[7], 'note', note, 'key', item, 'n_data', text(size), 'ttl', ARGV[4])\n"
+    "  redis.call('HMSET', item, 'data', ARGV[7], 'note', note, 'key', item,\n"
+    "             'n_data', text(size), 'ttl', ARGV[4])\n"
     "end\n"
     "redis.call('HMSET', item, 'generation', text(n), 'writer', nonce)\n"
     "size = size + #note\n"
@@ -137,16 +149,19 @@ static const char describe_script[] = PRELUDE
 
 /* -> items, bytes */
 static const char usage_script[] = PRELUDE
-    "return {nonce, 'ok', text(redis.call('ZCARD', used)), redis.call('HGET', total, 'bytes') or '0'}\n";
+    "local bytes = redis.call('HGET', total, 'bytes') or '0'\n"
+    "return {nonce, 'ok', text(redis.call('ZCARD', used)), bytes}\n";
 
 /* ... max bytes or '*', limit -> how many were removed */
 static const char trim_script[] = PRELUDE
     "local n, limit = 0, tonumber(ARGV[4])\n"
-    "for _, k in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', text(now), 'LIMIT', 0, limit)) do\n"
+    "local over = redis.call('ZRANGEBYSCORE', ends, '-inf', text(now), 'LIMIT', 0, limit)\n"
+    "for _, k in ipairs(over) do\n"
     "  drop(k, item .. k)\n"
     "  n = n + 1\n"
     "end\n"
-    "while ARGV[3] ~= '*' and n < limit and tonumber(redis.call('HGET', total, 'bytes') or '0') > tonumber(ARGV[3]) do\n"
+    "local function bytes() return tonumber(redis.call('HGET', total, 'bytes') or '0') end\n"
+    "while ARGV[3] ~= '*' and n < limit and bytes() > tonumber(ARGV[3]) do\n"
     "  local k = redis.call('ZRANGE', used, 0, 0)[1]\n"
     "  if not k then break end\n"
     "  drop(k, item .. k)\n"
@@ -159,6 +174,7 @@ static const char spaces_script[] = PRELUDE
     "table.insert(r, 1, 'ok')\n"
     "table.insert(r, 1, nonce)\n"
     "return r\n";
+/* clang-format on */
 
 /* ------------------------------------------------------------------ connections */
 
@@ -198,9 +214,12 @@ static void make_object_functions(void) {
 }
 
 static store_result unreachable(redis *d, redisContext *c, rwkv_error *err) {
-    bool late = c && (c->err == REDIS_ERR_IO || c->err == REDIS_ERR_OTHER) && (errno == EAGAIN || errno == EWOULDBLOCK);
+    bool late = c && (c->err == REDIS_ERR_IO || c->err == REDIS_ERR_OTHER) &&
+                (errno == EAGAIN || errno == EWOULDBLOCK);
     rw_fail(err, RWKV_E_IO, "%s: %s", store_url(&d->base),
-            late ? "no answer in time" : c && *c->errstr ? c->errstr : "out of memory");
+            late              ? "no answer in time"
+            : c && *c->errstr ? c->errstr
+                              : "out of memory");
     return STORE_FAILED;
 }
 
@@ -211,7 +230,8 @@ static redisReply *read_reply(redis *d, redisContext *c, rwkv_error *err) {
     int written = 0;
     errno = 0;
     while (!written) {
-        if (redisBufferWrite(c, &written) != REDIS_OK || rw_os_now_ns() > until) return unreachable(d, c, err), NULL;
+        if (redisBufferWrite(c, &written) != REDIS_OK || rw_os_now_ns() > until)
+            return unreachable(d, c, err), NULL;
     }
     for (;;) {
         if (redisReaderGetReply(c->reader, &reply) != REDIS_OK) {
@@ -220,7 +240,8 @@ static redisReply *read_reply(redis *d, redisContext *c, rwkv_error *err) {
         }
         if (reply) return reply;
         if (c->reader->len > max_reply) {
-            rw_fail(err, RWKV_E_FORMAT, "%s: a reply of more than %zu bytes", store_url(&d->base), max_reply);
+            rw_fail(err, RWKV_E_FORMAT, "%s: a reply of more than %zu bytes", store_url(&d->base),
+                    max_reply);
             return NULL;
         }
         if (rw_os_now_ns() > until) {
@@ -254,8 +275,8 @@ static redisContext *reach(redis *d, rwkv_error *err) {
         unreachable(d, c, err);
     } else {
         c->reader->fn = &object_functions;
-        if ((!d->password || greet(d, c, d->user ? 3 : 2, auth, err)) && (!d->db || greet(d, c, 2, choose, err)) &&
-            greet(d, c, 1, ping, err))
+        if ((!d->password || greet(d, c, d->user ? 3 : 2, auth, err)) &&
+            (!d->db || greet(d, c, 2, choose, err)) && greet(d, c, 1, ping, err))
             return c;
     }
     if (c) redisFree(c);
@@ -268,8 +289,10 @@ static redisContext *take(redis *d, bool *reused, rwkv_error *err) {
     pthread_mutex_lock(&d->lock);
     while (!d->n_idle && d->n_open == POOL) pthread_cond_wait(&d->freed, &d->lock);
     *reused = d->n_idle > 0;
-    if (*reused) c = d->idle[--d->n_idle];
-    else d->n_open++;
+    if (*reused)
+        c = d->idle[--d->n_idle];
+    else
+        d->n_open++;
     pthread_mutex_unlock(&d->lock);
     if (c || (c = reach(d, err))) return c;
     pthread_mutex_lock(&d->lock);
@@ -279,7 +302,8 @@ static redisContext *take(redis *d, bool *reused, rwkv_error *err) {
     return NULL;
 }
 
-/* Back to the pool, or closed; after a failure the idle ones are closed as well, they are no better. */
+/* Back to the pool, or closed; after a failure the idle ones are closed as well, they are no
+ * better. */
 static void give_back(redis *d, redisContext *c, bool good) {
     redisContext *closed[POOL + 1];
     int n = 0;
@@ -328,10 +352,12 @@ static void begin(redis *d, request *q, const char *script, const char *space, c
     q->n = q->n_numbers = 0;
     q->repeated = false;
     pthread_mutex_lock(&d->lock);
-    snprintf(q->nonce, sizeof q->nonce, "%016llx%08llx", (unsigned long long)d->salt, (unsigned long long)d->n_requests++);
+    snprintf(q->nonce, sizeof q->nonce, "%016llx%08llx", (unsigned long long)d->salt,
+             (unsigned long long)d->n_requests++);
     pthread_mutex_unlock(&d->lock);
     snprintf(q->keys[0], sizeof *q->keys, "rwkv:{%s}:i:%s", space, name ? name : "");
-    for (int i = 0; i < 4; i++) snprintf(q->keys[i + 1], sizeof *q->keys, "rwkv:{%s}:%s", space, indexes[i]);
+    for (int i = 0; i < 4; i++)
+        snprintf(q->keys[i + 1], sizeof *q->keys, "rwkv:{%s}:%s", space, indexes[i]);
     snprintf(q->keys[5], sizeof *q->keys, "rwkv:spaces");
     arg_text(q, "EVAL");
     arg_text(q, script);
@@ -353,35 +379,42 @@ static store_result judge(redis *d, const request *q, const redisReply *r, rwkv_
                 full ? "Redis is at its memory limit; nothing was changed" : r->str);
         return full ? STORE_FULL : STORE_FAILED;
     }
-    if (r->type == REDIS_REPLY_ARRAY && r->elements >= 2 && r->element[0]->type == REDIS_REPLY_STRING &&
-        r->element[1]->type == REDIS_REPLY_STRING && strcmp(r->element[0]->str, q->nonce) == 0) {
+    if (r->type == REDIS_REPLY_ARRAY && r->elements >= 2 &&
+        r->element[0]->type == REDIS_REPLY_STRING && r->element[1]->type == REDIS_REPLY_STRING &&
+        strcmp(r->element[0]->str, q->nonce) == 0) {
         for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
             if (strcmp(r->element[1]->str, words[i].word) == 0) return words[i].result;
         }
     }
-    rw_fail(err, RWKV_E_FORMAT, "%s: a reply to another request; the connection was closed", store_url(&d->base));
+    rw_fail(err, RWKV_E_FORMAT, "%s: a reply to another request; the connection was closed",
+            store_url(&d->base));
     return STORE_FAILED;
 }
 
-/* check: what the caller still demands of a good reply before its connection is used again; may be NULL. *reply is
- * the caller's to free; NULL after a failure. */
-static store_result send_request(redis *d, request *q, bool (*check)(const request *q, const redisReply *r),
+/* check: what the caller still demands of a good reply before its connection is used again; may be
+ * NULL. *reply is the caller's to free; NULL after a failure. */
+static store_result send_request(redis *d, request *q,
+                                 bool (*check)(const request *q, const redisReply *r),
                                  redisReply **reply, rwkv_error *err) {
     for (;;) {
         bool reused;
         *reply = NULL;
         redisContext *c = take(d, &reused, err);
         if (!c) return STORE_FAILED;
-        if (redisAppendCommandArgv(c, q->n, q->argv, q->len) == REDIS_OK) *reply = read_reply(d, c, err);
-        else unreachable(d, c, err);
+        if (redisAppendCommandArgv(c, q->n, q->argv, q->len) == REDIS_OK)
+            *reply = read_reply(d, c, err);
+        else
+            unreachable(d, c, err);
         store_result r = *reply ? judge(d, q, *reply, err) : STORE_FAILED;
         if (r == STORE_OK && check && !check(q, *reply)) {
-            rw_fail(err, RWKV_E_FORMAT, "%s: %s holds something else", store_url(&d->base), q->keys[0]);
+            rw_fail(err, RWKV_E_FORMAT, "%s: %s holds something else", store_url(&d->base),
+                    q->keys[0]);
             r = STORE_FAILED;
         }
         bool good = r != STORE_FAILED && r != STORE_FULL;
         bool again = !*reply && reused && !q->repeated && c->err == REDIS_ERR_EOF;
-        again = again || (!*reply && reused && !q->repeated && c->err == REDIS_ERR_IO && (errno == EPIPE || errno == ECONNRESET));
+        again = again || (!*reply && reused && !q->repeated && c->err == REDIS_ERR_IO &&
+                          (errno == EPIPE || errno == ECONNRESET));
         give_back(d, c, good);
         if (good || !again) {
             if (!good && *reply) {
@@ -396,7 +429,9 @@ static store_result send_request(redis *d, request *q, bool (*check)(const reque
 
 /* The i-th value of a reply as a number; scripts send digits. */
 static uint64_t value(const redisReply *r, size_t i) {
-    return i < r->elements && r->element[i]->type == REDIS_REPLY_STRING ? strtoull(r->element[i]->str, NULL, 10) : 0;
+    return i < r->elements && r->element[i]->type == REDIS_REPLY_STRING
+               ? strtoull(r->element[i]->str, NULL, 10)
+               : 0;
 }
 
 static bool all_strings(const redisReply *r, size_t n) {
@@ -413,8 +448,8 @@ static bool check_item(const request *q, const redisReply *r) {
            (q->argv[q->n - 1][0] == '0' || value(r, 5) == r->element[7]->len);
 }
 
-static store_result redis_get(store *s, const char *space, const char *name, bool data, store_item *item,
-                              rwkv_error *err) {
+static store_result redis_get(store *s, const char *space, const char *name, bool data,
+                              store_item *item, rwkv_error *err) {
     redis *d = (redis *)s;
     request q;
     redisReply *reply;
@@ -425,7 +460,8 @@ static store_result redis_get(store *s, const char *space, const char *name, boo
         redisReply **e = reply->element;
         if (!store_item_fill(item, name, e[6]->str, e[6]->len, data ? e[7]->str : NULL, e[7]->len))
             r = store_nomem(err, e[7]->len);
-        else item->n_data = value(reply, 5);
+        else
+            item->n_data = value(reply, 5);
         item->generation = value(reply, 2);
         item->used = (int64_t)(value(reply, 3) / 1000000);
     }
@@ -433,12 +469,14 @@ static store_result redis_get(store *s, const char *space, const char *name, boo
     return r;
 }
 
-static store_result redis_put(store *s, const store_write *w, uint64_t *generation, rwkv_error *err) {
+static store_result redis_put(store *s, const store_write *w, uint64_t *generation,
+                              rwkv_error *err) {
     redis *d = (redis *)s;
     request q;
     redisReply *reply;
     if (w->n_data > max_value) {
-        rw_fail(err, RWKV_E_ARG, "%s: an item of %zu bytes; Redis takes at most %zu", store_url(s), w->n_data, max_value);
+        rw_fail(err, RWKV_E_ARG, "%s: an item of %zu bytes; Redis takes at most %zu", store_url(s),
+                w->n_data, max_value);
         return STORE_FAILED;
     }
     begin(d, &q, put_script, w->space, w->name);
@@ -529,7 +567,8 @@ static store_result redis_usage(store *s, const char *space, uint64_t *n_items, 
     return r;
 }
 
-static store_result trim_space(redis *d, const char *space, uint64_t max_bytes, bool any, rwkv_error *err) {
+static store_result trim_space(redis *d, const char *space, uint64_t max_bytes, bool any,
+                               rwkv_error *err) {
     for (;;) {
         request q;
         redisReply *reply;
@@ -576,8 +615,10 @@ static bool percent_decode(char *p) {
     for (; *p; p++) {
         unsigned c;
         if (*p == '%' && (sscanf(p + 1, "%2x", &c) != 1 || !c || !p[1] || !p[2])) return false;
-        if (*p == '%') p += 2;
-        else c = (unsigned char)*p;
+        if (*p == '%')
+            p += 2;
+        else
+            c = (unsigned char)*p;
         *to++ = (char)c;
     }
     *to = 0;
@@ -591,7 +632,8 @@ static bool parse_number(const char *p, int max, int *out) {
     return *p >= '0' && *p <= '9' && !*end && n <= max;
 }
 
-/* redis://[[user]:password@]host[:port][/db], unix:[[user]:password@]path[?db=N]; cuts d->buffer up. */
+/* redis://[[user]:password@]host[:port][/db], unix:[[user]:password@]path[?db=N]; cuts d->buffer
+ * up. */
 static bool parse_url(redis *d, char *p) {
     bool local = strncmp(p, "unix:", 5) == 0;
     p += local ? 5 : strlen("redis://");
@@ -647,10 +689,14 @@ rwkv_status store_open_redis(store **out, const char *url, rwkv_error *err) {
     }
     if (!parse_url(d, d->buffer)) {
         redis_close(&d->base);
-        return rw_fail(err, RWKV_E_ARG, "address of Redis: expected redis://[[user]:password@]host[:port][/db] or unix:PATH");
+        return rw_fail(
+            err, RWKV_E_ARG,
+            "address of Redis: expected redis://[[user]:password@]host[:port][/db] or unix:PATH");
     }
-    if (d->socket) snprintf(d->base.url, n, "unix:%s", d->socket);
-    else snprintf(d->base.url, n, "redis://%s:%d/%d", d->host, d->port, d->db);
+    if (d->socket)
+        snprintf(d->base.url, n, "unix:%s", d->socket);
+    else
+        snprintf(d->base.url, n, "redis://%s:%d/%d", d->host, d->port, d->db);
     bool reused;
     redisContext *c = take(d, &reused, err);
     if (!c) {

@@ -1,11 +1,13 @@
 /* sqlite.c - the store in one file, by SQLite.
  *
- * item has a narrow row per item, data its bytes under the same id, so that lists and touches never walk
- * over megabytes. One connection with all statements prepared, behind one mutex; other processes may use the
- * same file. WAL with synchronous=FULL: what was committed survives kill -9 and a power cut. secure_delete and
- * an emptied WAL after deletions: no byte of what was deleted stays in the files.
+ * item has a narrow row per item, data its bytes under the same id, so that lists and touches never
+ * walk over megabytes. One connection with all statements prepared, behind one mutex; other
+ * processes may use the same file. WAL with synchronous=FULL: what was committed survives kill -9
+ * and a power cut. secure_delete and an emptied WAL after deletions: no byte of what was deleted
+ * stays in the files.
  *
- * A file is ours if its header carries APPLICATION_ID, which is read before SQLite may touch anything. */
+ * A file is ours if its header carries APPLICATION_ID, which is read before SQLite may touch
+ * anything. */
 #include "backend.h"
 
 #include <errno.h>
@@ -18,7 +20,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { APPLICATION_ID = 0x52574b56 /* "RWKV" */, SCHEMA_VERSION = 1, BUSY_MS = 2000, TRIM_AT_ONCE = 64 };
+enum {
+    APPLICATION_ID = 0x52574b56 /* "RWKV" */,
+    SCHEMA_VERSION = 1,
+    BUSY_MS = 2000,
+    TRIM_AT_ONCE = 64
+};
 
 static const char schema[] =
     "CREATE TABLE item(id INTEGER PRIMARY KEY, space TEXT NOT NULL, name TEXT NOT NULL,"
@@ -30,12 +37,16 @@ static const char schema[] =
     "CREATE TABLE counter(generation INTEGER NOT NULL);"
     "INSERT INTO counter VALUES(0);";
 
+/* clang-format off */
 typedef enum query_id {
-    Q_BEGIN, Q_COMMIT, Q_ROLLBACK, Q_FIND, Q_READ, Q_COUNT, Q_COUNTED, Q_INSERT, Q_UPDATE, Q_UPDATE_NOTE,
-    Q_DATA, Q_TOUCH, Q_DELETE, Q_DELETE_DATA, Q_LIST, Q_USAGE, Q_EXPIRED, Q_OLDEST, N_QUERIES
+    Q_BEGIN, Q_COMMIT, Q_ROLLBACK, Q_FIND, Q_READ, Q_COUNT, Q_COUNTED, Q_INSERT, Q_UPDATE,
+    Q_UPDATE_NOTE, Q_DATA, Q_TOUCH, Q_DELETE, Q_DELETE_DATA, Q_LIST, Q_USAGE, Q_EXPIRED, Q_OLDEST,
+    N_QUERIES
 } query_id;
+/* clang-format on */
 
-#define COLUMNS "i.id, i.generation, i.used, i.ttl, i.n_data, i.note" /* the order of enum column */
+/* in the order of enum column */
+#define COLUMNS "i.id, i.generation, i.used, i.ttl, i.n_data, i.note"
 enum column { C_ID, C_GENERATION, C_USED, C_TTL, C_N_DATA, C_NOTE, C_LAST };
 
 static const char *const queries[N_QUERIES] = {
@@ -43,19 +54,24 @@ static const char *const queries[N_QUERIES] = {
     [Q_COMMIT] = "COMMIT",
     [Q_ROLLBACK] = "ROLLBACK",
     [Q_FIND] = "SELECT " COLUMNS " FROM item i WHERE space = ? AND name = ?",
-    [Q_READ] = "SELECT " COLUMNS ", d.data FROM item i JOIN data d ON d.id = i.id WHERE space = ? AND name = ?",
+    [Q_READ] = "SELECT " COLUMNS
+               ", d.data FROM item i JOIN data d ON d.id = i.id WHERE space = ? AND name = ?",
     [Q_COUNT] = "UPDATE counter SET generation = generation + 1",
     [Q_COUNTED] = "SELECT generation FROM counter",
     [Q_INSERT] = "INSERT INTO item(generation, used, ttl, n_data, n_bytes, note, space, name)"
                  " VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
-    [Q_UPDATE] = "UPDATE item SET generation = ?, used = ?, ttl = ?, n_data = ?, n_bytes = ?, note = ?"
-                 " WHERE space = ? AND name = ?",
-    [Q_UPDATE_NOTE] = "UPDATE item SET generation = ?, used = ?, n_bytes = n_data + ?, note = ? WHERE id = ?",
-    [Q_DATA] = "INSERT INTO data(id, data) VALUES(?, ?) ON CONFLICT(id) DO UPDATE SET data = excluded.data",
+    [Q_UPDATE] =
+        "UPDATE item SET generation = ?, used = ?, ttl = ?, n_data = ?, n_bytes = ?, note = ?"
+        " WHERE space = ? AND name = ?",
+    [Q_UPDATE_NOTE] =
+        "UPDATE item SET generation = ?, used = ?, n_bytes = n_data + ?, note = ? WHERE id = ?",
+    [Q_DATA] = "INSERT INTO data(id, data) VALUES(?, ?) ON CONFLICT(id) DO UPDATE SET data = "
+               "excluded.data",
     [Q_TOUCH] = "UPDATE item SET used = ? WHERE id = ?",
     [Q_DELETE] = "DELETE FROM item WHERE id = ?",
     [Q_DELETE_DATA] = "DELETE FROM data WHERE id = ?",
-    [Q_LIST] = "SELECT " COLUMNS ", i.name FROM item i WHERE space = ? ORDER BY used DESC, generation DESC",
+    [Q_LIST] = "SELECT " COLUMNS
+               ", i.name FROM item i WHERE space = ? ORDER BY used DESC, generation DESC",
     [Q_USAGE] = "SELECT count(*), coalesce(sum(n_bytes), 0) FROM item WHERE space = ?",
     [Q_EXPIRED] = "SELECT id FROM item WHERE ttl > 0 AND used + ttl * 1000000 <= ? LIMIT ?",
     [Q_OLDEST] = "SELECT id, n_bytes FROM item WHERE space = ? ORDER BY used, generation LIMIT ?",
@@ -78,18 +94,21 @@ static store_result failed(sqlite *d, rwkv_error *err) {
     bool io = (code & 0xff) == SQLITE_IOERR;
     bool full = code == SQLITE_FULL || (io && (os == ENOSPC || os == EDQUOT || os == EFBIG));
     if (code == SQLITE_BUSY) {
-        rw_fail_at(err, RWKV_E_IO, d->path, RWKV_NO_OFFSET, "locked by another program for %d s", BUSY_MS / 1000);
+        rw_fail_at(err, RWKV_E_IO, d->path, RWKV_NO_OFFSET, "locked by another program for %d s",
+                   BUSY_MS / 1000);
     } else if (full) {
-        rw_fail_at(err, RWKV_E_IO, d->path, RWKV_NO_OFFSET, "no room on the disk; nothing was changed");
+        rw_fail_at(err, RWKV_E_IO, d->path, RWKV_NO_OFFSET,
+                   "no room on the disk; nothing was changed");
     } else {
-        rw_fail_at(err, (code & 0xff) == SQLITE_CORRUPT ? RWKV_E_FORMAT : RWKV_E_IO, d->path, RWKV_NO_OFFSET,
-                   "%s%s%s", sqlite3_errmsg(d->db), io && os ? ": " : "", io && os ? strerror(os) : "");
+        rw_fail_at(err, (code & 0xff) == SQLITE_CORRUPT ? RWKV_E_FORMAT : RWKV_E_IO, d->path,
+                   RWKV_NO_OFFSET, "%s%s%s", sqlite3_errmsg(d->db), io && os ? ": " : "",
+                   io && os ? strerror(os) : "");
     }
     return full ? STORE_FULL : STORE_FAILED;
 }
 
-/* Binds by types (i: int64_t; t: text; b: pointer and size_t) and makes the first step: SQLITE_ROW or SQLITE_DONE
- * when it went well. A statement that gave a row stays open until done(). */
+/* Binds by types (i: int64_t; t: text; b: pointer and size_t) and makes the first step: SQLITE_ROW
+ * or SQLITE_DONE when it went well. A statement that gave a row stays open until done(). */
 static int query(sqlite *d, query_id id, const char *types, ...) {
     sqlite3_stmt *q = d->q[id];
     va_list args;
@@ -155,12 +174,13 @@ static store_result drop(sqlite *d, int64_t id, rwkv_error *err) {
 }
 
 /* What has expired is removed on the way. */
-static store_result find(sqlite *d, const char *space, const char *name, row *out, rwkv_error *err) {
+static store_result find(sqlite *d, const char *space, const char *name, row *out,
+                         rwkv_error *err) {
     *out = (row){0};
     int rc = query(d, Q_FIND, "tt", space, name);
     if (rc != SQLITE_ROW) return run(d, rc, err);
-    *out = (row){number(d, Q_FIND, C_ID), number(d, Q_FIND, C_GENERATION), number(d, Q_FIND, C_USED),
-                 number(d, Q_FIND, C_TTL)};
+    *out = (row){number(d, Q_FIND, C_ID), number(d, Q_FIND, C_GENERATION),
+                 number(d, Q_FIND, C_USED), number(d, Q_FIND, C_TTL)};
     done(d, Q_FIND);
     if (!store_expired(out->used, (uint64_t)out->ttl, store_now())) return STORE_OK;
     int64_t id = out->id;
@@ -168,8 +188,8 @@ static store_result find(sqlite *d, const char *space, const char *name, row *ou
     return drop(d, id, err);
 }
 
-/* Moves the log into the file and empties it: what was deleted must not live on in it. Best effort: while another
- * program reads, the next one does it. */
+/* Moves the log into the file and empties it: what was deleted must not live on in it. Best effort:
+ * while another program reads, the next one does it. */
 static void empty_log(sqlite *d) {
     pthread_mutex_lock(&d->lock);
     sqlite3_wal_checkpoint_v2(d->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
@@ -180,7 +200,8 @@ static void empty_log(sqlite *d) {
 
 static bool describe(sqlite *d, query_id id, const char *name, bool data, store_item *item) {
     sqlite3_stmt *q = d->q[id];
-    const void *note = sqlite3_column_blob(q, C_NOTE), *bytes = data ? sqlite3_column_blob(q, C_LAST) : NULL;
+    const void *note = sqlite3_column_blob(q, C_NOTE),
+               *bytes = data ? sqlite3_column_blob(q, C_LAST) : NULL;
     size_t n_note = (size_t)sqlite3_column_bytes(q, C_NOTE);
     size_t n_data = data ? (size_t)sqlite3_column_bytes(q, C_LAST) : 0;
     if (data && !bytes) bytes = "";
@@ -191,8 +212,8 @@ static bool describe(sqlite *d, query_id id, const char *name, bool data, store_
     return true;
 }
 
-static store_result sqlite_get(store *s, const char *space, const char *name, bool data, store_item *item,
-                               rwkv_error *err) {
+static store_result sqlite_get(store *s, const char *space, const char *name, bool data,
+                               store_item *item, rwkv_error *err) {
     sqlite *d = (sqlite *)s;
     query_id q = data ? Q_READ : Q_FIND;
     int64_t now = store_now();
@@ -211,7 +232,8 @@ static store_result sqlite_get(store *s, const char *space, const char *name, bo
         } else if (!describe(d, q, name, data, item)) {
             r = store_nomem(err, (size_t)number(d, q, C_N_DATA));
         } else if (data && item->n_data != (uint64_t)sqlite3_column_bytes(d->q[q], C_LAST)) {
-            rw_fail_at(err, RWKV_E_FORMAT, d->path, RWKV_NO_OFFSET, "item '%s' has lost data", name);
+            rw_fail_at(err, RWKV_E_FORMAT, d->path, RWKV_NO_OFFSET, "item '%s' has lost data",
+                       name);
             store_item_free(item);
             r = STORE_FAILED;
         }
@@ -223,8 +245,8 @@ static store_result sqlite_get(store *s, const char *space, const char *name, bo
     return r;
 }
 
-static store_result write_item(sqlite *d, const store_write *w, const row *there, uint64_t *generation,
-                               rwkv_error *err) {
+static store_result write_item(sqlite *d, const store_write *w, const row *there,
+                               uint64_t *generation, rwkv_error *err) {
     int64_t now = store_now(), counted, id = there->id;
     store_result r = run(d, query(d, Q_COUNT, ""), err);
     if (r) return r;
@@ -233,21 +255,29 @@ static store_result write_item(sqlite *d, const store_write *w, const row *there
     done(d, Q_COUNTED);
     *generation = (uint64_t)counted;
     if (w->keep_data) {
-        return run(d, query(d, Q_UPDATE_NOTE, "iiibi", counted, now, (int64_t)w->n_note, w->note, w->n_note, id), err);
+        return run(d,
+                   query(d, Q_UPDATE_NOTE, "iiibi", counted, now, (int64_t)w->n_note, w->note,
+                         w->n_note, id),
+                   err);
     }
-    r = run(d, query(d, id ? Q_UPDATE : Q_INSERT, "iiiiibtt", counted, now, (int64_t)w->ttl, (int64_t)w->n_data,
-                     (int64_t)(w->n_data + w->n_note), w->note, w->n_note, w->space, w->name), err);
+    r = run(d,
+            query(d, id ? Q_UPDATE : Q_INSERT, "iiiiibtt", counted, now, (int64_t)w->ttl,
+                  (int64_t)w->n_data, (int64_t)(w->n_data + w->n_note), w->note, w->n_note,
+                  w->space, w->name),
+            err);
     if (r) return r;
     if (!id) id = sqlite3_last_insert_rowid(d->db);
     return run(d, query(d, Q_DATA, "ib", id, w->data, w->n_data), err);
 }
 
-static store_result sqlite_put(store *s, const store_write *w, uint64_t *generation, rwkv_error *err) {
+static store_result sqlite_put(store *s, const store_write *w, uint64_t *generation,
+                               rwkv_error *err) {
     sqlite *d = (sqlite *)s;
     uint64_t written = 0;
     row there;
     if (w->n_data > (size_t)sqlite3_limit(d->db, SQLITE_LIMIT_LENGTH, -1)) {
-        rw_fail_at(err, RWKV_E_ARG, d->path, RWKV_NO_OFFSET, "an item of %zu bytes; SQLite takes at most %d", w->n_data,
+        rw_fail_at(err, RWKV_E_ARG, d->path, RWKV_NO_OFFSET,
+                   "an item of %zu bytes; SQLite takes at most %d", w->n_data,
                    sqlite3_limit(d->db, SQLITE_LIMIT_LENGTH, -1));
         return STORE_FAILED;
     }
@@ -299,10 +329,12 @@ static store_result sqlite_list(store *s, const char *space, store_items *out, r
     pthread_mutex_lock(&d->lock);
     int rc = query(d, Q_LIST, "t", space);
     for (; rc == SQLITE_ROW && !r; rc = sqlite3_step(d->q[Q_LIST])) {
-        if (store_expired(number(d, Q_LIST, C_USED), (uint64_t)number(d, Q_LIST, C_TTL), now)) continue;
+        if (store_expired(number(d, Q_LIST, C_USED), (uint64_t)number(d, Q_LIST, C_TTL), now))
+            continue;
         const char *name = (const char *)sqlite3_column_text(d->q[Q_LIST], C_LAST);
         store_item *item = store_items_add(out);
-        if (!name || !item || !describe(d, Q_LIST, name, false, item)) r = store_nomem(err, sizeof *item);
+        if (!name || !item || !describe(d, Q_LIST, name, false, item))
+            r = store_nomem(err, sizeof *item);
     }
     if (!r && rc != SQLITE_DONE) r = failed(d, err);
     done(d, Q_LIST);
@@ -326,10 +358,10 @@ static store_result sqlite_usage(store *s, const char *space, uint64_t *n_items,
     return r;
 }
 
-/* Removes up to TRIM_AT_ONCE items in one transaction; *more: there may be others. With space: the ones used
- * longest ago while the space has more than max_bytes; without: what has expired. */
-static store_result trim_some(sqlite *d, const char *space, uint64_t max_bytes, bool *more, size_t *dropped,
-                              rwkv_error *err) {
+/* Removes up to TRIM_AT_ONCE items in one transaction; *more: there may be others. With space: the
+ * ones used longest ago while the space has more than max_bytes; without: what has expired. */
+static store_result trim_some(sqlite *d, const char *space, uint64_t max_bytes, bool *more,
+                              size_t *dropped, rwkv_error *err) {
     int64_t ids[TRIM_AT_ONCE], bytes = INT64_MAX;
     size_t n = 0, limit = TRIM_AT_ONCE;
     query_id q = space ? Q_OLDEST : Q_EXPIRED;
@@ -341,7 +373,8 @@ static store_result trim_some(sqlite *d, const char *space, uint64_t max_bytes, 
         bytes = number(d, Q_USAGE, 1);
         done(d, Q_USAGE);
     }
-    int rc = space ? query(d, q, "ti", space, (int64_t)limit) : query(d, q, "ii", store_now(), (int64_t)limit);
+    int rc = space ? query(d, q, "ti", space, (int64_t)limit)
+                   : query(d, q, "ii", store_now(), (int64_t)limit);
     while (rc == SQLITE_ROW && (!space || (uint64_t)bytes > max_bytes)) {
         ids[n++] = number(d, q, 0);
         if (space) bytes -= number(d, q, 1);
@@ -361,7 +394,8 @@ static store_result sqlite_trim(store *s, const char *space, uint64_t max_bytes,
     size_t dropped = 0;
     bool more = true;
     while (!r && more) r = trim_some(d, NULL, 0, &more, &dropped, err);
-    for (more = space != NULL; !r && more;) r = trim_some(d, space, max_bytes, &more, &dropped, err);
+    for (more = space != NULL; !r && more;)
+        r = trim_some(d, space, max_bytes, &more, &dropped, err);
     if (dropped) empty_log(d);
     return r;
 }
@@ -392,8 +426,8 @@ static rwkv_status make_folder(const char *path, rwkv_error *err) {
     return st;
 }
 
-/* Looks at the file before SQLite does: a foreign one must stay as it is. Creates a missing one, private from its
- * first instant (SQLite gives log and index the same mode). */
+/* Looks at the file before SQLite does: a foreign one must stay as it is. Creates a missing one,
+ * private from its first instant (SQLite gives log and index the same mode). */
 static rwkv_status check_file(const char *path, rwkv_error *err) {
     uint8_t head[100] = {0};
     struct stat st;
@@ -402,20 +436,26 @@ static rwkv_status check_file(const char *path, rwkv_error *err) {
     if (fd < 0 && errno == EEXIST) fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
         return rw_fail_errno(err, RWKV_E_IO, path, errno,
-                             errno == EISDIR ? "the store is a file" : "cannot open the store for writing");
+                             errno == EISDIR ? "the store is a file"
+                                             : "cannot open the store for writing");
     }
     ssize_t n = fstat(fd, &st) ? -1 : S_ISREG(st.st_mode) ? pread(fd, head, sizeof head, 0) : 0;
-    if (n < 0) status = rw_fail_errno(err, RWKV_E_IO, path, errno, "cannot read the store");
-    else if (!S_ISREG(st.st_mode)) status = rw_fail_at(err, RWKV_E_IO, path, RWKV_NO_OFFSET, "not a regular file");
+    if (n < 0)
+        status = rw_fail_errno(err, RWKV_E_IO, path, errno, "cannot read the store");
+    else if (!S_ISREG(st.st_mode))
+        status = rw_fail_at(err, RWKV_E_IO, path, RWKV_NO_OFFSET, "not a regular file");
     else if (n > 0 && (n < (ssize_t)sizeof head || memcmp(head, "SQLite format 3", 16) != 0))
-        status = rw_fail_at(err, RWKV_E_FORMAT, path, 0, "no SQLite database: another file, or a damaged store");
+        status = rw_fail_at(err, RWKV_E_FORMAT, path, 0,
+                            "no SQLite database: another file, or a damaged store");
     uint32_t application = (uint32_t)head[68] << 24 | head[69] << 16 | head[70] << 8 | head[71];
     uint32_t version = (uint32_t)head[60] << 24 | head[61] << 16 | head[62] << 8 | head[63];
     if (!status && n > 0 && application != APPLICATION_ID) {
-        status = rw_fail_at(err, RWKV_E_FORMAT, path, 68, "an SQLite database of another program; found 0x%08x; expected 0x%08x",
+        status = rw_fail_at(err, RWKV_E_FORMAT, path, 68,
+                            "an SQLite database of another program; found 0x%08x; expected 0x%08x",
                             application, APPLICATION_ID);
     } else if (!status && n > 0 && version != SCHEMA_VERSION) {
-        status = rw_fail_at(err, RWKV_E_UNSUPPORTED, path, 60, "store of version %u; expected %d", version, SCHEMA_VERSION);
+        status = rw_fail_at(err, RWKV_E_UNSUPPORTED, path, 60, "store of version %u; expected %d",
+                            version, SCHEMA_VERSION);
     }
     close(fd);
     return status;
@@ -435,8 +475,10 @@ static rwkv_status ask(sqlite *d, const char *sql, char *answer, size_t cap, rwk
     answer[0] = 0;
     int rc = sqlite3_prepare_v2(d->db, sql, -1, &q, NULL);
     if (rc == SQLITE_OK) rc = sqlite3_step(q);
-    if (rc == SQLITE_ROW) snprintf(answer, cap, "%s", (const char *)sqlite3_column_text(q, 0));
-    else if (rc != SQLITE_DONE) st = sql_failed(d, err);
+    if (rc == SQLITE_ROW)
+        snprintf(answer, cap, "%s", (const char *)sqlite3_column_text(q, 0));
+    else if (rc != SQLITE_DONE)
+        st = sql_failed(d, err);
     sqlite3_finalize(q);
     return st;
 }
@@ -447,8 +489,8 @@ static rwkv_status make_tables(sqlite *d, rwkv_error *err) {
     if (sqlite3_exec(d->db, "BEGIN IMMEDIATE", NULL, NULL, NULL)) return sql_failed(d, err);
     rwkv_status st = ask(d, "SELECT count(*) FROM sqlite_master", answer, sizeof answer, err);
     if (!st && strcmp(answer, "0") == 0) {
-        snprintf(sql, sizeof sql, "%s PRAGMA application_id = %d; PRAGMA user_version = %d;", schema, APPLICATION_ID,
-                 SCHEMA_VERSION);
+        snprintf(sql, sizeof sql, "%s PRAGMA application_id = %d; PRAGMA user_version = %d;",
+                 schema, APPLICATION_ID, SCHEMA_VERSION);
         if (sqlite3_exec(d->db, sql, NULL, NULL, NULL)) st = sql_failed(d, err);
     }
     if (!st && sqlite3_exec(d->db, "COMMIT", NULL, NULL, NULL)) st = sql_failed(d, err);
@@ -457,8 +499,9 @@ static rwkv_status make_tables(sqlite *d, rwkv_error *err) {
 }
 
 static rwkv_status prepare(sqlite *d, rwkv_error *err) {
-    static const char settings[] = "PRAGMA page_size = 16384; PRAGMA secure_delete = ON; PRAGMA synchronous = FULL;"
-                                   "PRAGMA fullfsync = ON; PRAGMA journal_size_limit = 67108864;";
+    static const char settings[] =
+        "PRAGMA page_size = 16384; PRAGMA secure_delete = ON; PRAGMA synchronous = FULL;"
+        "PRAGMA fullfsync = ON; PRAGMA journal_size_limit = 67108864;";
     char answer[256];
     if (sqlite3_open_v2(d->path, &d->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL))
         return d->db ? sql_failed(d, err) : rw_nomem(err, 0);
@@ -476,7 +519,8 @@ static rwkv_status prepare(sqlite *d, rwkv_error *err) {
     if (strcmp(answer, "ok") != 0)
         return rw_fail_at(err, RWKV_E_FORMAT, d->path, RWKV_NO_OFFSET, "damaged: %s", answer);
     for (int i = 0; i < N_QUERIES; i++) {
-        if (sqlite3_prepare_v3(d->db, queries[i], -1, SQLITE_PREPARE_PERSISTENT, &d->q[i], NULL)) return sql_failed(d, err);
+        if (sqlite3_prepare_v3(d->db, queries[i], -1, SQLITE_PREPARE_PERSISTENT, &d->q[i], NULL))
+            return sql_failed(d, err);
     }
     return RWKV_OK;
 }
@@ -494,7 +538,8 @@ rwkv_status store_open_sqlite(store **out, const char *where, rwkv_error *err) {
     }
     d->base.backend = &backend;
     d->path = realpath(where, NULL); /* ":memory:" and "file:..." are names of files here */
-    rwkv_status st = d->path ? prepare(d, err) : rw_fail_errno(err, RWKV_E_IO, where, errno, "cannot open the store");
+    rwkv_status st = d->path ? prepare(d, err)
+                             : rw_fail_errno(err, RWKV_E_IO, where, errno, "cannot open the store");
     if (st) {
         sqlite_close(&d->base);
         return st;

@@ -1,5 +1,5 @@
-/* store.c - the common front of all stores: opens one by its URL, refuses names and sizes that no backend
- * could keep, and calls what a list found without any lock held. */
+/* store.c - the common front of all stores: opens one by its URL, refuses names and sizes that no
+ * backend could keep, and calls what a list found without any lock held. */
 #include "backend.h"
 
 #include <stdlib.h>
@@ -12,9 +12,12 @@ rwkv_status store_open(store **out, const char *url, rwkv_error *err) {
         rwkv_status (*open)(store **out, const char *where, rwkv_error *err);
         bool whole; /* the backend parses the scheme too */
     } schemes[] = {
-        {"memory:", store_open_memory, false},  {"sqlite:", store_open_sqlite, false},
-        {"redis://", store_open_redis, true},   {"unix:", store_open_redis, true},
-        {"rediss://", NULL, true},              {"", store_open_sqlite, false},
+        {"memory:", store_open_memory, false},
+        {"sqlite:", store_open_sqlite, false},
+        {"redis://", store_open_redis, true},
+        {"unix:", store_open_redis, true},
+        {"rediss://", NULL, true},
+        {"", store_open_sqlite, false},
     };
     store *s = NULL;
     size_t i = 0, n;
@@ -23,10 +26,13 @@ rwkv_status store_open(store **out, const char *url, rwkv_error *err) {
     while ((n = strlen(schemes[i].scheme)) && strncmp(url, schemes[i].scheme, n) != 0) i++;
     if (!schemes[i].open) {
         return rw_fail(err, RWKV_E_UNSUPPORTED,
-                       "%s: TLS to Redis is not built in; a tunnel (stunnel) offers it as redis://", schemes[i].scheme);
+                       "%s: TLS to Redis is not built in; a tunnel (stunnel) offers it as redis://",
+                       schemes[i].scheme);
     }
     if (!n && strstr(url, "://")) {
-        return rw_fail(err, RWKV_E_ARG, "unknown store %s; expected memory:, sqlite:PATH, redis://HOST or unix:PATH", url);
+        return rw_fail(err, RWKV_E_ARG,
+                       "unknown store %s; expected memory:, sqlite:PATH, redis://HOST or unix:PATH",
+                       url);
     }
     RW_TRY(schemes[i].open(&s, schemes[i].whole ? url : url + n, err));
 
@@ -118,12 +124,14 @@ void store_items_free(store_items *l) {
 static store_result check_name(const char *what, const char *name, rwkv_error *err) {
     size_t n = name ? strlen(name) : 0;
     if (n == 0 || n > STORE_NAME_MAX) {
-        rw_fail(err, RWKV_E_ARG, "store: %s of %zu bytes; expected 1 to %d", what, n, STORE_NAME_MAX);
+        rw_fail(err, RWKV_E_ARG, "store: %s of %zu bytes; expected 1 to %d", what, n,
+                STORE_NAME_MAX);
         return STORE_FAILED;
     }
     for (const char *p = name; *p; p++) {
         if (*p > ' ' && *p <= '~' && *p != '{' && *p != '}') continue;
-        rw_fail(err, RWKV_E_ARG, "store: %s '%s': byte 0x%02x is not allowed", what, name, (unsigned char)*p);
+        rw_fail(err, RWKV_E_ARG, "store: %s '%s': byte 0x%02x is not allowed", what, name,
+                (unsigned char)*p);
         return STORE_FAILED;
     }
     return STORE_OK;
@@ -150,21 +158,23 @@ static store_result put(store *s, const store_write *w, uint64_t *generation, rw
         return STORE_FAILED;
     }
     if (w->ttl > UINT32_MAX) {
-        rw_fail(err, RWKV_E_ARG, "store: time to live of %llu s; at most %u", (unsigned long long)w->ttl, UINT32_MAX);
+        rw_fail(err, RWKV_E_ARG, "store: time to live of %llu s; at most %u",
+                (unsigned long long)w->ttl, UINT32_MAX);
         return STORE_FAILED;
     }
     return s->backend->put(s, w, generation ? generation : &ignored, err);
 }
 
-store_result store_put(store *s, const char *space, const char *name, const void *note, size_t n_note,
-                       const void *data, size_t n_data, uint64_t expected, uint64_t ttl, uint64_t *generation,
-                       rwkv_error *err) {
+store_result store_put(store *s, const char *space, const char *name, const void *note,
+                       size_t n_note, const void *data, size_t n_data, uint64_t expected,
+                       uint64_t ttl, uint64_t *generation, rwkv_error *err) {
     store_write w = {space, name, note, data, n_note, n_data, false, expected, ttl};
     return put(s, &w, generation, err);
 }
 
-store_result store_put_note(store *s, const char *space, const char *name, const void *note, size_t n_note,
-                            uint64_t expected, uint64_t *generation, rwkv_error *err) {
+store_result store_put_note(store *s, const char *space, const char *name, const void *note,
+                            size_t n_note, uint64_t expected, uint64_t *generation,
+                            rwkv_error *err) {
     store_write w = {space, name, note, NULL, n_note, 0, true, expected, 0};
     return put(s, &w, generation, err);
 }
@@ -180,7 +190,8 @@ store_result store_touch(store *s, const char *space, const char *name, rwkv_err
     return r ? r : s->backend->touch(s, space, name, err);
 }
 
-store_result store_list(store *s, const char *space, store_list_fn fn, void *user, rwkv_error *err) {
+store_result store_list(store *s, const char *space, store_list_fn fn, void *user,
+                        rwkv_error *err) {
     store_items found = {0};
     store_result r = check_name("space", space, err);
     if (!r) r = s->backend->list(s, space, &found, err);

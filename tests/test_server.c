@@ -1,5 +1,5 @@
-/* test_server.c - the parts of the server that need no socket: JSON out and in, base64, paths, keys,
- * hosts, thoughts. */
+/* test_server.c - the parts of the server that need no socket: JSON out and in, base64, paths,
+ * keys, hosts, thoughts. */
 #include "support.h"
 #include "auth.h"
 #include "params.h"
@@ -27,14 +27,18 @@ static void test_json_out(void **state) {
     check_json("a\"\\\n\t\r\b\f/", 9, "\"a\\\"\\\\\\n\\t\\r\\b\\f/\"");
     check_json("\0\x1f\x7f", 3, "\"\\u0000\\u001f\\u007f\"");
     check_json("\xe4\xbd\xa0\xf0\x9f\x98\x80", 7, "\"\xe4\xbd\xa0\xf0\x9f\x98\x80\"");
-    check_json("a\xff" "b\xe4\xbd", 5, "\"a\xEF\xBF\xBD" "b\xEF\xBF\xBD\xEF\xBF\xBD\"");
+    check_json("a\xff"
+               "b\xe4\xbd",
+               5,
+               "\"a\xEF\xBF\xBD"
+               "b\xEF\xBF\xBD\xEF\xBF\xBD\"");
     check_json("\xed\xa0\x80", 3, "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\"");
 }
 
 static void test_base64(void **state) {
     (void)state;
-    static const char *const pairs[][2] = {{"", ""},         {"f", "Zg=="},     {"fo", "Zm8="},
-                                           {"foo", "Zm9v"},  {"foob", "Zm9vYg=="}};
+    static const char *const pairs[][2] = {
+        {"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}};
     size_t n;
     for (size_t i = 0; i < 5; i++) {
         char *text = buf_base64(pairs[i][0], strlen(pairs[i][0]), &n);
@@ -50,7 +54,8 @@ static void test_base64(void **state) {
     for (size_t i = 0; i < 256; i++) all[i] = (uint8_t)i;
     for (size_t len = 0; len < 256; len++) {
         char *text = buf_base64(all + 256 - len, len, &n);
-        for (size_t k = 0; k < n; k++) text[k] = text[k] == '+' ? '-' : text[k] == '/' ? '_' : text[k];
+        for (size_t k = 0; k < n; k++)
+            text[k] = text[k] == '+' ? '-' : text[k] == '/' ? '_' : text[k];
         uint8_t *back = buf_from_base64(text, n, &n);
         assert_int_equal(n, len);
         assert_memory_equal(back, all + 256 - len, len);
@@ -103,12 +108,9 @@ static void test_json_in(void **state) {
 static void nothing(request *r) {
     (void)r;
 }
-static const route table[] = {{"GET", "/", nothing, 0},
-                              {"GET", "/a", nothing, 0},
-                              {"POST", "/a", nothing, 0},
-                              {"GET", "/a/{name}", nothing, 0},
-                              {"PUT", "/a/{name}/b", nothing, 0},
-                              {0}};
+static const route table[] = {{"GET", "/", nothing, 0},           {"GET", "/a", nothing, 0},
+                              {"POST", "/a", nothing, 0},         {"GET", "/a/{name}", nothing, 0},
+                              {"PUT", "/a/{name}/b", nothing, 0}, {0}};
 
 static void test_router(void **state) {
     (void)state;
@@ -119,14 +121,17 @@ static void test_router(void **state) {
         int found; /* row, or -status */
         const char *name;
     } rows[] = {
-        {"GET", "/", 0, ""},           {"HEAD", "/a", 1, ""},        {"POST", "/a", 2, ""},
-        {"GET", "/a/x", 3, "x"},       {"GET", "/a/x%20y", 3, "x y"}, {"PUT", "/a/x/b", 4, "x"},
-        {"PUT", "/a/%41/%62", 4, "A"}, {"DELETE", "/a", -405, NULL}, {"GET", "/a/x/b", -405, NULL},
-        {"GET", "/a/", -404, NULL},    {"GET", "//a", -404, NULL},   {"GET", "/a//b", -404, NULL},
-        {"GET", "/a/..", -404, NULL},  {"GET", "/a/%2e", -404, NULL}, {"GET", "/a/%2f", -404, NULL},
-        {"GET", "/a/%00", -404, NULL}, {"GET", "/a/%", -404, NULL},  {"GET", "/a/%4", -404, NULL},
-        {"GET", "/b", -404, NULL},     {"GET", "", -400, NULL},      {"GET", "*", -400, NULL},
-        {"GET", "http://x/a", -400, NULL},
+        {"GET", "/", 0, ""},           {"HEAD", "/a", 1, ""},
+        {"POST", "/a", 2, ""},         {"GET", "/a/x", 3, "x"},
+        {"GET", "/a/x%20y", 3, "x y"}, {"PUT", "/a/x/b", 4, "x"},
+        {"PUT", "/a/%41/%62", 4, "A"}, {"DELETE", "/a", -405, NULL},
+        {"GET", "/a/x/b", -405, NULL}, {"GET", "/a/", -404, NULL},
+        {"GET", "//a", -404, NULL},    {"GET", "/a//b", -404, NULL},
+        {"GET", "/a/..", -404, NULL},  {"GET", "/a/%2e", -404, NULL},
+        {"GET", "/a/%2f", -404, NULL}, {"GET", "/a/%00", -404, NULL},
+        {"GET", "/a/%", -404, NULL},   {"GET", "/a/%4", -404, NULL},
+        {"GET", "/b", -404, NULL},     {"GET", "", -400, NULL},
+        {"GET", "*", -400, NULL},      {"GET", "http://x/a", -400, NULL},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const route *t = router_find(table, rows[i].method, rows[i].path, name, &status, allow);
@@ -140,6 +145,30 @@ static void test_router(void **state) {
         for (const route *b = a + 1; b->method; b++)
             assert_false(strcmp(a->method, b->method) == 0 && strcmp(a->path, b->path) == 0);
     }
+}
+
+extern const char server_openapi[];
+
+/* The document describes every route, and nothing else. */
+static void test_openapi(void **state) {
+    (void)state;
+    json_t *o = json_loads(server_openapi, JSON_REJECT_DUPLICATES, NULL);
+    json_t *paths = json_object_get(o, "paths"), *methods;
+    const char *path, *method;
+    size_t described = 0, n = 0;
+    json_t *value;
+    assert_true(json_is_object(paths));
+    json_object_foreach(paths, path, methods) {
+        json_object_foreach(methods, method, value) described += strcmp(method, "parameters") != 0;
+    }
+    for (const route *t = server_routes; t->method; t++, n++) {
+        char lower[8] = "";
+        for (size_t i = 0; t->method[i]; i++) lower[i] = (char)(t->method[i] | 0x20);
+        if (!json_object_get(json_object_get(paths, t->path), lower))
+            fail_msg("%s %s is not described", t->method, t->path);
+    }
+    assert_int_equal(described, n);
+    json_decref(o);
 }
 
 /* ------------------------------------------------------------------ keys, hosts */
@@ -181,10 +210,11 @@ static void test_hosts(void **state) {
     (void)state;
     const char *const more[] = {"Chat.example"}, *const any[] = {"*"};
     auth a = {.hosts = more, .n_hosts = 1};
-    const char *const good[] = {"localhost", "LOCALHOST:1", "127.0.0.1", "127.1.2.3:80", "[::1]:8",
-                                "chat.example:443", "localhost."};
-    const char *const bad[] = {"", "evil", "localhost.evil", "127.0.0.1.evil", "10.0.0.1", "[::2]",
-                               "[::1", "[::1]x", "localhost:x", "a:1:2", "0x7f.1"};
+    const char *const good[] = {"localhost", "LOCALHOST:1",      "127.0.0.1", "127.1.2.3:80",
+                                "[::1]:8",   "chat.example:443", "localhost."};
+    const char *const bad[] = {"",      "evil", "localhost.evil", "127.0.0.1.evil", "10.0.0.1",
+                               "[::2]", "[::1", "[::1]x",         "localhost:x",    "a:1:2",
+                               "0x7f.1"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         if (!auth_host_allowed(&a, good[i])) fail_msg("%s", good[i]);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -241,7 +271,7 @@ int main(void) {
         cmocka_unit_test(test_json_out), cmocka_unit_test(test_base64),
         cmocka_unit_test(test_json_in),  cmocka_unit_test(test_router),
         cmocka_unit_test(test_keys),     cmocka_unit_test(test_hosts),
-        cmocka_unit_test(test_split),
+        cmocka_unit_test(test_split),    cmocka_unit_test(test_openapi),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

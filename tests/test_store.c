@@ -1,5 +1,6 @@
-/* test_store.c - one suite over every backend of store/, then what each of them may meet: races, kill -9, full
- * disks, damaged and foreign files. A Redis is started on a socket when the machine has one. */
+/* test_store.c - one suite over every backend of store/, then what each of them may meet: races,
+ * kill -9, full disks, damaged and foreign files. A Redis is started on a socket when the machine
+ * has one. */
 #include "support.h"
 
 #include <store.h>
@@ -46,7 +47,8 @@ static bool redis_answers(void) {
     return true;
 }
 
-/* A private Redis on a socket in the test's folder; password NULL: none. 0: this machine has no Redis. */
+/* A private Redis on a socket in the test's folder; password NULL: none. 0: this machine has no
+ * Redis. */
 static pid_t start_redis(const char *sock, const char *password) {
     char conf[600];
     snprintf(conf, sizeof conf, "%s.conf", sock);
@@ -101,13 +103,16 @@ static int end_all(void **state) {
 
 enum backend { MEMORY, SQLITE, REDIS, N_BACKENDS };
 
-/* NULL: this machine lacks it. fresh: a file of its own; Redis is shared, so tests use spaces of their own. */
+/* NULL: this machine lacks it. fresh: a file of its own; Redis is shared, so tests use spaces of
+ * their own. */
 static const char *backend_url(int b, const char *fresh) {
     static char url[600];
     if (b == MEMORY) return "memory:";
     if (b == REDIS && !redis_pid) return NULL;
-    if (b == REDIS) snprintf(url, sizeof url, "unix:%s", redis_socket);
-    else snprintf(url, sizeof url, "sqlite:%s", temp_path(fresh));
+    if (b == REDIS)
+        snprintf(url, sizeof url, "unix:%s", redis_socket);
+    else
+        snprintf(url, sizeof url, "sqlite:%s", temp_path(fresh));
     return url;
 }
 
@@ -145,9 +150,11 @@ static void test_put_get(void **state) {
         /* a wrong generation changes nothing and learns the right one */
         assert_int_equal(store_put(s, "pg", "a", "x", 1, "x", 1, 0, 0, &g2, NULL), STORE_CONFLICT);
         assert_true(g2 == g);
-        assert_int_equal(store_put(s, "pg", "a", "x", 1, "x", 1, g + 1, 0, &g2, NULL), STORE_CONFLICT);
+        assert_int_equal(store_put(s, "pg", "a", "x", 1, "x", 1, g + 1, 0, &g2, NULL),
+                         STORE_CONFLICT);
         assert_true(g2 == g);
-        assert_int_equal(store_put(s, "pg", "none", "x", 1, "x", 1, 7, 0, &g2, NULL), STORE_CONFLICT);
+        assert_int_equal(store_put(s, "pg", "none", "x", 1, "x", 1, 7, 0, &g2, NULL),
+                         STORE_CONFLICT);
         assert_true(g2 == 0);
         ok(store_put(s, "pg", "a", NULL, 0, NULL, 0, g, 0, &g2, &e_)); /* nothing is something */
         assert_true(g2 > g);
@@ -191,7 +198,8 @@ static void test_names(void **state) {
         for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
             assert_int_equal(store_get(s, "nm", wrong[i], true, &item, &err), STORE_FAILED);
             assert_int_equal(err.code, RWKV_E_ARG);
-            assert_int_equal(store_put(s, wrong[i], "a", NULL, 0, NULL, 0, 0, 0, &g, &err), STORE_FAILED);
+            assert_int_equal(store_put(s, wrong[i], "a", NULL, 0, NULL, 0, 0, 0, &g, &err),
+                             STORE_FAILED);
         }
         assert_int_equal(store_delete(s, "nm", longest, STORE_ANY, &err), STORE_FAILED);
         longest[STORE_NAME_MAX] = 0;
@@ -200,7 +208,8 @@ static void test_names(void **state) {
         assert_string_equal(item.name, longest);
         assert_true(item.n_note == STORE_NOTE_MAX);
         store_item_free(&item);
-        assert_int_equal(store_put(s, "nm", "a", big, STORE_NOTE_MAX + 1, "x", 1, 0, 0, &g, &err), STORE_FAILED);
+        assert_int_equal(store_put(s, "nm", "a", big, STORE_NOTE_MAX + 1, "x", 1, 0, 0, &g, &err),
+                         STORE_FAILED);
         ok(store_delete(s, longest, longest, STORE_ANY, &e_));
         longest[STORE_NAME_MAX] = 'n';
     }
@@ -236,7 +245,8 @@ static void test_list_trim(void **state) {
             ok(store_put(s, "ls", name, "12345", 5, data, 95, 0, 0, &g, &e_));
         }
         ok(store_put(s, "ls2", "other", NULL, 0, data, 100, 0, 0, &g, &e_));
-        ok(store_put(s, "ls", "i3", "12345", 5, data, 45, STORE_ANY, 0, &g, &e_)); /* now the newest */
+        ok(store_put(s, "ls", "i3", "12345", 5, data, 45, STORE_ANY, 0, &g,
+                     &e_)); /* now the newest */
         ok(store_usage(s, "ls", &n_items, &n_bytes, &e_));
         assert_true(n_items == 10 && n_bytes == 950);
         ok(store_put_note(s, "ls", "i4", "1234567890", 10, STORE_ANY, &g, &e_));
@@ -312,7 +322,8 @@ static void test_expiry(void **state) {
         assert_int_equal(store_delete(s, "ls", "short", STORE_ANY, NULL), STORE_NONE);
         ok(store_list(s, "ls", see, &all, &e_));
         assert_int_equal(all.n, 1);
-        ok(store_put(s, "ls", "short", NULL, 0, "new", 3, 0, 0, &g2, &e_)); /* as if there were none */
+        ok(store_put(s, "ls", "short", NULL, 0, "new", 3, 0, 0, &g2,
+                     &e_)); /* as if there were none */
         assert_true(g2 > g);
         ok(store_trim(s, NULL, 0, &e_));
         ok(store_usage(s, "ls", &n_items, &n_bytes, &e_));
@@ -362,10 +373,13 @@ static void *race(void *arg) {
         store_result got = store_get(r->s, "race", "n", true, &item, NULL);
         if (got) return NULL;
         snprintf(number, sizeof number, "%ld", strtol(item.data, NULL, 10) + 1);
-        got = store_put(r->s, "race", "n", NULL, 0, number, strlen(number), item.generation, 0, &g, NULL);
+        got = store_put(r->s, "race", "n", NULL, 0, number, strlen(number), item.generation, 0, &g,
+                        NULL);
         store_item_free(&item);
-        if (got == STORE_OK) r->wins++;
-        else if (got != STORE_CONFLICT) return NULL;
+        if (got == STORE_OK)
+            r->wins++;
+        else if (got != STORE_CONFLICT)
+            return NULL;
     }
     return NULL;
 }
@@ -374,7 +388,8 @@ static void test_race(void **state) {
     (void)state;
     for_each_backend(s, "race.db") {
         racer racers[RACERS] = {{0}};
-        store *second = b_ == MEMORY ? s : open_store(backend_url(b_, "race.db")); /* as another server */
+        store *second =
+            b_ == MEMORY ? s : open_store(backend_url(b_, "race.db")); /* as another server */
         store_item item;
         uint64_t g;
         ok(store_put(s, "race", "n", NULL, 0, "0", 1, 0, 0, &g, &e_));
@@ -394,10 +409,12 @@ static void test_race(void **state) {
     }
 }
 
-/* ------------------------------------------------------------------ SQLite: what may happen to a file */
+/* ------------------------------------------------------------------ SQLite: what may happen to a
+ * file */
 
 /* Runs fn in a child of its own; its exit status. */
-static int in_child(void (*fn)(const char *path, int fd), const char *path, int *fd, int kill_after_ms) {
+static int in_child(void (*fn)(const char *path, int fd), const char *path, int *fd,
+                    int kill_after_ms) {
     int pipes[2], status;
     assert_int_equal(pipe(pipes), 0);
     pid_t pid = fork();
@@ -417,7 +434,8 @@ static int in_child(void (*fn)(const char *path, int fd), const char *path, int 
     return status;
 }
 
-/* Writes items whose bytes follow from their number; reports each number once its put has returned. */
+/* Writes items whose bytes follow from their number; reports each number once its put has returned.
+ */
 static void write_for_ever(const char *path, int fd) {
     static uint8_t data[200000];
     store *s = NULL;
@@ -427,7 +445,9 @@ static void write_for_ever(const char *path, int fd) {
         char name[16];
         snprintf(name, sizeof name, "k%u", i % 7);
         memset(data, (int)(i & 255), sizeof data);
-        if (store_put(s, "kill", name, &i, sizeof i, data, sizeof data - i % 1000, STORE_ANY, 0, &g, NULL)) _exit(4);
+        if (store_put(s, "kill", name, &i, sizeof i, data, sizeof data - i % 1000, STORE_ANY, 0, &g,
+                      NULL))
+            _exit(4);
         if (write(fd, &i, sizeof i) != sizeof i) _exit(5);
     }
 }
@@ -454,7 +474,8 @@ static void test_kill(void **state) {
                 continue;
             }
             assert_int_equal(r, STORE_OK);
-            memcpy(&i, item.note, sizeof i); /* what was acknowledged, or the one begun after it; whole */
+            memcpy(&i, item.note,
+                   sizeof i); /* what was acknowledged, or the one begun after it; whole */
             if (round == 0) assert_true(i >= last[k]);
             assert_true(item.n_data == 200000 - i % 1000);
             for (size_t b = 0; b < item.n_data; b++) {
@@ -491,8 +512,10 @@ static void fill_disk(const char *path, int fd) {
         _exit(11);
     }
     if (store_get(s, "full", name, true, &item, NULL) != STORE_NONE) _exit(12); /* nothing of it */
-    if (store_get(s, "full", "f0", true, &item, NULL) != STORE_OK || item.n_data != sizeof data) _exit(13);
-    if (store_put(s, "full", "f0", NULL, 0, data, sizeof data, item.generation, 0, &g2, NULL) == STORE_OK &&
+    if (store_get(s, "full", "f0", true, &item, NULL) != STORE_OK || item.n_data != sizeof data)
+        _exit(13);
+    if (store_put(s, "full", "f0", NULL, 0, data, sizeof data, item.generation, 0, &g2, NULL) ==
+            STORE_OK &&
         g2 <= item.generation)
         _exit(14);
     store_item_free(&item);
@@ -523,14 +546,16 @@ static void test_full(void **state) {
 static void expect_refusal(const char *path, rwkv_status code, const char *word) {
     rwkv_error err = {0};
     store *s = NULL;
-    if (store_open(&s, path, &err) != code || s || !strstr(err.message, word) || !strstr(err.message, path))
+    if (store_open(&s, path, &err) != code || s || !strstr(err.message, word) ||
+        !strstr(err.message, path))
         fail_msg("%s: code %d: %s", path, err.code, err.message);
 }
 
 /* What is not ours is named, refused and left as it was. */
 static void test_foreign(void **state) {
-    char path[512], text[] = "Dear diary, today I was nearly taken for a database. It was a long day, and "
-                             "this line makes the file longer than a header.";
+    char path[512],
+        text[] = "Dear diary, today I was nearly taken for a database. It was a long day, and "
+                 "this line makes the file longer than a header.";
     size_t n, m;
     uint64_t g;
     (void)state;
@@ -571,8 +596,8 @@ static void test_foreign(void **state) {
     expect_refusal("memory:x", RWKV_E_ARG, "memory:");
 }
 
-/* Bytes are changed all over a file: it is refused, or an item is reported as unreadable, or what is read is right
- * except for the bytes that were changed. Never a crash, never an empty store. */
+/* Bytes are changed all over a file: it is refused, or an item is reported as unreadable, or what
+ * is read is right except for the bytes that were changed. Never a crash, never an empty store. */
 static void test_damaged(void **state) {
     static uint8_t data[50000];
     char path[512];
@@ -591,9 +616,12 @@ static void test_damaged(void **state) {
     for (int round = 0; round < 150; round++) {
         rwkv_error err = {0};
         memcpy(bad, file, n);
-        size_t at = round < 100 ? rng_u64(&rng) % 8 * 16384 + rng_u64(&rng) % 200 : rng_u64(&rng) % n;
-        if (round % 10 == 9) memset(bad + at, 0, n - at < 5000 ? n - at : 5000);
-        else for (size_t k = 0; k < 4 && at + k < n; k++) bad[at + k] = (uint8_t)rng_u64(&rng);
+        size_t at =
+            round < 100 ? rng_u64(&rng) % 8 * 16384 + rng_u64(&rng) % 200 : rng_u64(&rng) % n;
+        if (round % 10 == 9)
+            memset(bad + at, 0, n - at < 5000 ? n - at : 5000);
+        else
+            for (size_t k = 0; k < 4 && at + k < n; k++) bad[at + k] = (uint8_t)rng_u64(&rng);
         unlink(temp_path("damaged.db-wal"));
         unlink(temp_path("damaged.db-shm"));
         spill(path, bad, round % 25 == 24 ? n / 16384 / 2 * 16384 : n);
@@ -617,7 +645,8 @@ static void test_damaged(void **state) {
         store_close(s);
         if (round >= 100 && round % 10 != 9 && round % 25 != 24) assert_true(found >= 18);
     }
-    if (refused < 20 || unreadable < 5) fail_msg("%zu refused, %zu unreadable", refused, unreadable);
+    if (refused < 20 || unreadable < 5)
+        fail_msg("%zu refused, %zu unreadable", refused, unreadable);
     free(file);
     free(bad);
 }
@@ -642,9 +671,14 @@ static void test_private(void **state) {
     snprintf(wal, sizeof wal, "%s-wal", path);
     snprintf(shm, sizeof shm, "%s-shm", path);
     store *s = open_store(path);
-    for (size_t i = 0; i + sizeof secret < sizeof data; i += sizeof secret - 1) memcpy(data + i, secret, sizeof secret);
+    for (size_t i = 0; i + sizeof secret < sizeof data; i += sizeof secret - 1)
+        memcpy(data + i, secret, sizeof secret);
     for (int i = 0; i < 3; i++)
-        ok(store_put(s, "pr", i == 0 ? "a" : i == 1 ? "b" : "c", secret, sizeof secret, data, sizeof data, 0, 0, &g, &e_));
+        ok(store_put(s, "pr",
+                     i == 0   ? "a"
+                     : i == 1 ? "b"
+                              : "c",
+                     secret, sizeof secret, data, sizeof data, 0, 0, &g, &e_));
     ok(store_put(s, "pr", "stays", "innocent", 8, "innocent", 8, 0, 0, &g, &e_));
     assert_true(in_file(path, secret) || in_file(wal, secret));
     const char *files[] = {path, wal, shm};
@@ -692,8 +726,11 @@ static void test_read_only(void **state) {
 
 static void hold_lock(const char *path, int fd) {
     char command[700];
-    snprintf(command, sizeof command, "python3 -c \"import sqlite3,sys,time; d=sqlite3.connect('%s',isolation_level=None);"
-             "d.execute('BEGIN EXCLUSIVE'); sys.stdout.write('x'); sys.stdout.flush(); time.sleep(4)\" >&%d", path, fd);
+    snprintf(command, sizeof command,
+             "python3 -c \"import sqlite3,sys,time; d=sqlite3.connect('%s',isolation_level=None);"
+             "d.execute('BEGIN EXCLUSIVE'); sys.stdout.write('x'); sys.stdout.flush(); "
+             "time.sleep(4)\" >&%d",
+             path, fd);
     _exit(system(command) ? 1 : 0);
 }
 
@@ -713,34 +750,38 @@ static void test_locked(void **state) {
     close(pipes[1]);
     assert_int_equal(read(pipes[0], &c, 1), 1);
     assert_int_equal(store_put(s, "lk", "a", NULL, 0, "x", 1, 0, 0, &g, &err), STORE_FAILED);
-    if (!strstr(err.message, "locked") || !strstr(err.message, path)) fail_msg("found %s", err.message);
+    if (!strstr(err.message, "locked") || !strstr(err.message, path))
+        fail_msg("found %s", err.message);
     waitpid(pid, &status, 0);
     close(pipes[0]);
     ok(store_put(s, "lk", "a", NULL, 0, "x", 1, 0, 0, &g, &e_));
     store_close(s);
 }
 
-/* ------------------------------------------------------------------ Redis: what may happen on the way */
+/* ------------------------------------------------------------------ Redis: what may happen on the
+ * way */
 
-/* Stands between store and Redis on a socket of its own; counts the bytes of replies and does one mischief. */
+/* Stands between store and Redis on a socket of its own; counts the bytes of replies and does one
+ * mischief. */
 typedef struct proxy {
     char path[512];
     int listener;
     pthread_t thread;
     pthread_mutex_t lock;
-    long countdown;  /* bytes of replies until the mischief; below 0: none */
-    int delay_ms;    /* then wait; 0: close */
+    long countdown;   /* bytes of replies until the mischief; below 0: none */
+    int delay_ms;     /* then wait; 0: close */
     bool cut_request; /* close instead of passing the next request on */
     bool stop;
     int n_open;
-    long passed;     /* bytes of replies so far */
+    long passed; /* bytes of replies so far */
 } proxy;
 
 static int socket_at(const char *path, bool listening) {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
-    if (fd < 0 || (listening ? bind(fd, (void *)&a, sizeof a) || listen(fd, 16) : connect(fd, (void *)&a, sizeof a)))
+    if (fd < 0 || (listening ? bind(fd, (void *)&a, sizeof a) || listen(fd, 16)
+                             : connect(fd, (void *)&a, sizeof a)))
         fail_msg("%s: cannot %s", path, listening ? "listen" : "connect");
     return fd;
 }
@@ -776,10 +817,14 @@ static void *pass(void *arg) {
         for (int i = 0; i < 2 && open; i++) {
             if (!fds[i].revents) continue;
             ssize_t n = read(fds[i].fd, bytes, sizeof bytes);
-            if (n <= 0) open = false;
-            else if (i == 1) open = pass_reply(c->p, c->client, bytes, n);
-            else if (c->p->cut_request) c->p->cut_request = open = false;
-            else open = write(c->server, bytes, (size_t)n) == n;
+            if (n <= 0)
+                open = false;
+            else if (i == 1)
+                open = pass_reply(c->p, c->client, bytes, n);
+            else if (c->p->cut_request)
+                c->p->cut_request = open = false;
+            else
+                open = write(c->server, bytes, (size_t)n) == n;
         }
     }
     close(c->client);
@@ -838,12 +883,13 @@ static void expect_owner(store *s, const char *name) {
     store_item item;
     ok(store_get(s, "px", name, true, &item, &e_));
     assert_string_equal(item.name, name);
-    if (item.n_data < 1 || memcmp(item.data, name, 1) != 0) fail_msg("%s got the data of another", name);
+    if (item.n_data < 1 || memcmp(item.data, name, 1) != 0)
+        fail_msg("%s got the data of another", name);
     store_item_free(&item);
 }
 
-/* The reply is cut at every byte. A connection from the pool: the request is sent once more and done once. A new one:
- * the request fails. Nobody ever gets what belongs to another. */
+/* The reply is cut at every byte. A connection from the pool: the request is sent once more and
+ * done once. A new one: the request fails. Nobody ever gets what belongs to another. */
 static void test_redis_cut(void **state) {
     proxy p;
     uint64_t g = 0, before;
@@ -940,10 +986,24 @@ static void *lie(void *arg) {
 
 static void test_redis_lies(void **state) {
     static const char *const lies[] = {
-        "-LOADING Redis is loading the dataset in memory\r\n", "-READONLY You can't write against a read only replica.\r\n",
-        "-ERR\r\n", "+OK\r\n", ":1\r\n", "$-1\r\n", "$2\r\nok\r\n", "*0\r\n", "*-1\r\n", "*-5\r\n", "$-7\r\n",
-        "*2147483647\r\n", "*99999999999999999999\r\n", "$99999999999999999999\r\n", "what?\r\n", "\r\n",
-        "*2\r\n$1\r\nx\r\n$2\r\nok\r\n", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
+        "-LOADING Redis is loading the dataset in memory\r\n",
+        "-READONLY You can't write against a read only replica.\r\n",
+        "-ERR\r\n",
+        "+OK\r\n",
+        ":1\r\n",
+        "$-1\r\n",
+        "$2\r\nok\r\n",
+        "*0\r\n",
+        "*-1\r\n",
+        "*-5\r\n",
+        "$-7\r\n",
+        "*2147483647\r\n",
+        "*99999999999999999999\r\n",
+        "$99999999999999999999\r\n",
+        "what?\r\n",
+        "\r\n",
+        "*2\r\n$1\r\nx\r\n$2\r\nok\r\n",
+        "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
         "$1073741824\r\nnever comes",
     };
     liar l = {0};
@@ -962,10 +1022,12 @@ static void test_redis_lies(void **state) {
         rwkv_error err = {0};
         l.says = lies[i];
         seen none = {.s = s};
-        if (store_get(s, "px", "a", true, &item, &err) != STORE_FAILED) fail_msg("%s was believed", lies[i]);
+        if (store_get(s, "px", "a", true, &item, &err) != STORE_FAILED)
+            fail_msg("%s was believed", lies[i]);
         if (!strstr(err.message, path)) fail_msg("%s: %s", lies[i], err.message);
         if (i == sizeof lies / sizeof *lies - 1) break; /* the slow one */
-        assert_int_equal(store_put(s, "px", "a", NULL, 0, "x", 1, STORE_ANY, 0, &g, NULL), STORE_FAILED);
+        assert_int_equal(store_put(s, "px", "a", NULL, 0, "x", 1, STORE_ANY, 0, &g, NULL),
+                         STORE_FAILED);
         assert_int_equal(store_list(s, "px", see, &none, NULL), STORE_FAILED);
         assert_int_equal(store_usage(s, "px", &g, &bytes, NULL), STORE_FAILED);
         assert_int_equal(store_trim(s, "px", 0, NULL), STORE_FAILED);
@@ -1017,16 +1079,20 @@ static void test_redis_server(void **state) {
     if (!strstr(err.message, sock)) fail_msg("found %s", err.message);
     unlink(sock);
     pid = start_redis(sock, "open:ses@me");
-    assert_int_equal(store_get(s, "own", "o0", true, &item, &err), STORE_NONE); /* it kept nothing: save "" */
+    assert_int_equal(store_get(s, "own", "o0", true, &item, &err),
+                     STORE_NONE); /* it kept nothing: save "" */
     ok(store_put(s, "own", "o0", NULL, 0, "small", 5, 0, 0, &g, &e_));
     store_close(s);
     stop(pid);
-    static const char *const wrong[] = {"redis://", "redis://h:99999", "redis://h/x", "redis://pass@h", "redis://:%zz@h",
-                                        "unix:", "redis://[::1", "unix:/x?db=y"};
-    for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) assert_int_equal(store_open(&s, wrong[k], &err), RWKV_E_ARG);
+    static const char *const wrong[] = {
+        "redis://",       "redis://h:99999", "redis://h/x",  "redis://pass@h",
+        "redis://:%zz@h", "unix:",           "redis://[::1", "unix:/x?db=y"};
+    for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++)
+        assert_int_equal(store_open(&s, wrong[k], &err), RWKV_E_ARG);
     assert_int_equal(store_open(&s, "rediss://h", &err), RWKV_E_UNSUPPORTED);
     assert_int_equal(store_open(&s, "redis://:secret@127.0.0.1:1", &err), RWKV_E_IO);
-    if (!strstr(err.message, "redis://127.0.0.1:1") || strstr(err.message, "secret")) fail_msg("found %s", err.message);
+    if (!strstr(err.message, "redis://127.0.0.1:1") || strstr(err.message, "secret"))
+        fail_msg("found %s", err.message);
     assert_int_equal(store_open(&s, "redis://[::1]:1/2", &err), RWKV_E_IO);
 }
 
@@ -1041,7 +1107,9 @@ static void test_redis_moved(void **state) {
     store *s = open_store(backend_url(REDIS, ""));
     ok(store_put(s, "mv", "a", NULL, 0, "aaa", 3, STORE_ANY, 0, &g, &e_));
     ok(store_put(s, "mv", "b", NULL, 0, "bbb", 3, STORE_ANY, 0, &g, &e_));
-    snprintf(command, sizeof command, "redis-cli -s %s COPY 'rwkv:{mv}:i:a' 'rwkv:{mv}:i:b' REPLACE >/dev/null", redis_socket);
+    snprintf(command, sizeof command,
+             "redis-cli -s %s COPY 'rwkv:{mv}:i:a' 'rwkv:{mv}:i:b' REPLACE >/dev/null",
+             redis_socket);
     assert_int_equal(system(command), 0);
     assert_int_equal(store_get(s, "mv", "b", true, &item, &err), STORE_FAILED);
     if (!strstr(err.message, "holds something else")) fail_msg("found %s", err.message);
@@ -1052,13 +1120,16 @@ static void test_redis_moved(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_put_get),  cmocka_unit_test(test_names),   cmocka_unit_test(test_list_trim),
-        cmocka_unit_test(test_many),     cmocka_unit_test(test_expiry),  cmocka_unit_test(test_large),
-        cmocka_unit_test(test_race),     cmocka_unit_test(test_kill),    cmocka_unit_test(test_full),
-        cmocka_unit_test(test_foreign),  cmocka_unit_test(test_damaged), cmocka_unit_test(test_private),
-        cmocka_unit_test(test_read_only), cmocka_unit_test(test_locked),
-        cmocka_unit_test(test_redis_cut), cmocka_unit_test(test_redis_late), cmocka_unit_test(test_redis_lies),
-        cmocka_unit_test(test_redis_server), cmocka_unit_test(test_redis_moved),
+        cmocka_unit_test(test_put_get),     cmocka_unit_test(test_names),
+        cmocka_unit_test(test_list_trim),   cmocka_unit_test(test_many),
+        cmocka_unit_test(test_expiry),      cmocka_unit_test(test_large),
+        cmocka_unit_test(test_race),        cmocka_unit_test(test_kill),
+        cmocka_unit_test(test_full),        cmocka_unit_test(test_foreign),
+        cmocka_unit_test(test_damaged),     cmocka_unit_test(test_private),
+        cmocka_unit_test(test_read_only),   cmocka_unit_test(test_locked),
+        cmocka_unit_test(test_redis_cut),   cmocka_unit_test(test_redis_late),
+        cmocka_unit_test(test_redis_lies),  cmocka_unit_test(test_redis_server),
+        cmocka_unit_test(test_redis_moved),
     };
     return cmocka_run_group_tests(tests, begin_all, end_all);
 }

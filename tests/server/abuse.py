@@ -168,6 +168,31 @@ def test_parameters():
     assert server.chat(max_tokens=3, logit_bias={str(b): 60 for b in "é".encode()})[0] == 200
 
 
+def test_options():
+    """The limits that are options."""
+    with Server("--max-prompt", "40", "--max-tokens", "5", "--max-sessions", "2") as s:
+        for path, body, param in (("/v1/completions", {"prompt": "a" * 41}, "prompt"),
+                                  ("/v1/completions", {"prompt": [97] * 41}, "prompt"),
+                                  ("/v1/embeddings", {"input": "a" * 41}, "input"),
+                                  ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a" * 40}]}, "messages")):
+            error = error_of(s.post(path, body), 400, param, "context_length_exceeded")
+            assert "40" in error["message"], error
+        assert s.post("/v1/completions", {"prompt": "a" * 40})[1]["usage"]["completion_tokens"] <= 5
+        error_of(s.chat("a", max_tokens=6), 400, "max_tokens")
+        assert s.chat("a", max_tokens=5)[0] == 200
+        for name in ("one", "two"):
+            assert s.chat("a", session=name, max_tokens=1)[0] == 200
+        error_of(s.chat("a", session="three", max_tokens=1), 507, code="store_full")
+        assert s.chat("b", session="one", max_tokens=1)[0] == 200
+    error_of(server.post("/v1/embeddings", {"input": ["a"] * 257}), 400, "input")
+    error_of(completions(["a"] * 17), 400, "prompt")
+    error_of(completions(["a"] * 9, n=2), 400, "prompt")
+
+
+def completions(prompt, **more):
+    return server.post("/v1/completions", dict(more, prompt=prompt, max_tokens=1))
+
+
 def test_random_bytes():
     rng = random.Random(7)
     for i in range(60):

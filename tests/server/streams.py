@@ -1,7 +1,5 @@
-"""Clients that go away, do not read, or are slow; a full queue; many quiet streams."""
+"""Clients that go away, do not read, or are slow; a full queue."""
 import json
-import os
-import resource
 import socket
 import threading
 import time
@@ -101,9 +99,7 @@ def test_reader_stalls():
     """Who does not read has a bounded buffer here and is cancelled when it is full; others are not touched."""
     with Server() as s:
         c = connect(s, head("/v1/completions", endless(True, n=16, logprobs=20)), receive=4096)
-        s.wait_metric("rwkv_jobs_running", 16)
-        s.wait_metric("rwkv_jobs_running", 0, 60)
-        assert s.metric('rwkv_jobs_total{finish="cancelled"}') > 0
+        s.wait_metric('rwkv_jobs_total{finish="cancelled"}', 16, 60)
         assert s.chat()[0] == 200
         c.close()
 
@@ -145,49 +141,6 @@ def test_slow_clients():
         assert 9 < seconds["head"] < 13 * SLOW and 9 < seconds["nothing"] < 13 * SLOW, seconds
         assert 29 < seconds["body"] < 40 * SLOW, seconds
         assert slowest < 1 * SLOW
-
-
-def rss(pid):
-    with open("/proc/%d/statm" % pid) as f:
-        return int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-
-
-def drain(c):
-    try:
-        while c.recv(65536):
-            pass
-    except OSError:
-        pass
-
-
-def test_many_streams():
-    """Quiet streams are cheap: IDLE of them wait for a lane (10,000 with IDLE=10000)."""
-    wanted = int(os.environ.get("IDLE", "1000"))
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    wanted = min(wanted, hard - 200)
-    with Server("--lanes", "1", "--queue", "20000", model="slow.pth", env={"RWKV_API_KEYS": ""}) as s:
-        busy = connect(s, head("/v1/completions", endless(True)))
-        read_until(busy, b'"text"')
-        threading.Thread(target=drain, args=(busy,), daemon=True).start()
-        before = rss(s.process.pid)
-        clients = [connect(s, head("/v1/completions", endless(True, max_tokens=1))) for _ in range(wanted)]
-        s.wait_metric("rwkv_jobs_queued", wanted, 120)
-        for c in clients:  # all have their head: they are streams now
-            assert c.recv(65536).startswith(b"HTTP/1.1 200")
-        times = []
-        for _ in range(100):
-            begun = time.time()
-            assert s.get("/health")[0] == 200
-            times.append(time.time() - begun)
-        each = (rss(s.process.pid) - before) / wanted
-        print("   %d streams: %.1f KiB each; /health p99 %.1f ms" % (wanted, each / 1024, 1e3 * sorted(times)[98]))
-        assert os.environ.get("ASAN_OPTIONS") or os.environ.get("TSAN_OPTIONS") or each < 16 * 1024, each
-        for c in clients:
-            c.close()
-        busy.close()
-        s.wait_metric("rwkv_jobs_queued", 0, 120)
-        s.wait_metric("rwkv_connections", 1, 60)
 
 
 if __name__ == "__main__":
