@@ -1,5 +1,6 @@
 /* kernels.c - what each kernel does on one core with weights in the second-level cache: GMAC/s for
- * several widths and, for one token, GB/s of weights. `bench_kernels [ISA...]`; docs/PERF.md. */
+ * several widths and, for one token, GB/s of weights. `bench_kernels [ISA...]`; docs/PERF.md. F16 is
+ * multiplied as stored, BF16 in strips where there is an instruction for that. */
 #include "kernels/kernels.h"
 #include <math.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@ static double now(void) {
 typedef struct product {
     const rw_kernels *k;
     rw_type type;
+    bool bfloats;
     const uint8_t *weights; /* rows as they are, or strips */
     size_t bytes;
     const float *x;
@@ -30,6 +32,8 @@ static void multiply(const product *p, size_t tokens) {
     rw_pack pack = rw_pack_of(p->type);
     if (pack != RW_NOT_PACKED)
         k->matmul_packed[pack](p->weights, COLS, ROWS, p->acts, tokens, 1, p->y, ROWS);
+    else if (p->bfloats)
+        k->matmul_bf16_strips(p->weights, COLS, ROWS, p->x, COLS, tokens, 1, p->y, ROWS);
     else if (p->type == RW_F32)
         k->matmul_f32((const float *)(const void *)p->weights, COLS, ROWS, p->x, COLS, tokens, COLS,
                       1, p->y, ROWS);
@@ -58,7 +62,7 @@ static void measure(const rw_kernels *k, rw_type type) {
     rw_pack pack = rw_pack_of(type);
     uint64_t row_bytes;
     if (!rw_type_bytes(type, COLS, &row_bytes)) return;
-    product p = {.k = k, .type = type};
+    product p = {.k = k, .type = type, .bfloats = type == RW_BF16 && k->matmul_bf16_strips};
     p.bytes = pack == RW_NOT_PACKED ? ROWS * row_bytes
                                     : ROWS / RW_STRIP_ROWS * rw_pack_strip_bytes(pack, COLS);
     uint8_t *rows = rw_alloc_aligned(ROWS * row_bytes), *strips = rw_alloc_aligned(p.bytes);
@@ -68,7 +72,7 @@ static void measure(const rw_kernels *k, rw_type type) {
     if (!rows || !strips || !x || !p.acts || !p.y) exit(1);
     for (size_t i = 0; i < RW_PANEL * COLS; i++) x[i] = sinf((float)i);
     for (size_t i = 0; i < ROWS * row_bytes; i++) rows[i] = type <= RW_F16 ? 0 : (uint8_t)(i * 37 % 60);
-    p.weights = rows;
+    p.weights = p.bfloats ? strips : rows; /* all zero: as fast as any */
     p.x = x;
     if (pack != RW_NOT_PACKED) {
         for (size_t s = 0; s < ROWS / RW_STRIP_ROWS; s++)

@@ -109,7 +109,7 @@ static bool put_requests(rw_buf *b, const server *s) {
 
 void server_count(server *s, const request *r, int status, double seconds) {
     size_t i = METRICS_ROUTES - 1, k = (size_t)status / 100;
-    (void)seconds;
+    histogram_add(&s->metrics.request, seconds);
     if (r->route >= server_routes && r->route < server_routes + METRICS_ROUTES - 1) {
         i = (size_t)(r->route - server_routes);
     }
@@ -157,6 +157,8 @@ void api_metrics(request *r) {
                         (unsigned long long)st.jobs_done[i]);
     metrics *m = &s->metrics;
     ok = ok && put_requests(&b, s) &&
+         histogram_write(&m->request, "rwkv_request_seconds", "From a request's head to its end",
+                         &b) &&
          histogram_write(&m->first_token, "rwkv_first_token_seconds",
                          "From a request's head to its first token", &b) &&
          histogram_write(&m->between_tokens, "rwkv_between_tokens_seconds",

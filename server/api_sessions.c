@@ -5,7 +5,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
+#include <sys/random.h> /* macOS */
+#include <unistd.h>
 
 static json_t *describe(const session_info *i) {
     json_t *o =
@@ -169,7 +170,7 @@ void api_session_rewind(request *r) {
 static char *new_name(void) {
     uint8_t random[16];
     char *name = malloc(2 * sizeof random + 3);
-    if (!name || getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) {
+    if (!name || getentropy(random, sizeof random) != 0) {
         free(name);
         return NULL;
     }

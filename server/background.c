@@ -39,8 +39,8 @@ static void *background_main(void *arg) {
     return NULL;
 }
 
-rwkv_status background_new(background **out, size_t n_threads, void (*finished)(void *owner, task *t), void *owner,
-                           rwkv_error *err) {
+rwkv_status background_new(background **out, size_t n_threads,
+                           void (*finished)(void *owner, task *t), void *owner, rwkv_error *err) {
     background *w = calloc(1, sizeof *w + n_threads * sizeof *w->threads);
     if (w) {
         w->end = &w->queue;
@@ -48,7 +48,8 @@ rwkv_status background_new(background **out, size_t n_threads, void (*finished)(
         w->owner = owner;
         pthread_mutex_init(&w->lock, NULL);
         pthread_cond_init(&w->wake, NULL);
-        while (w->n_threads < n_threads && !pthread_create(&w->threads[w->n_threads], NULL, background_main, w))
+        while (w->n_threads < n_threads &&
+               !pthread_create(&w->threads[w->n_threads], NULL, background_main, w))
             w->n_threads++;
         if (w->n_threads == n_threads) {
             *out = w;
@@ -56,7 +57,9 @@ rwkv_status background_new(background **out, size_t n_threads, void (*finished)(
         }
         background_free(w);
     }
-    if (err) *err = (rwkv_error){RWKV_E_NOMEM, RWKV_NO_OFFSET, "", "a thread of the server cannot be started"};
+    if (err)
+        *err = (rwkv_error){RWKV_E_NOMEM, RWKV_NO_OFFSET, "",
+                            "a thread of the server cannot be started"};
     return RWKV_E_NOMEM;
 }
 

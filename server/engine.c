@@ -1,7 +1,8 @@
 /* engine.c - the engine's life and its queue.
  *
- * engine_submit checks a request on the caller's thread, copies what it needs and queues it; the engine's
- * thread gives lanes to queued jobs and steps through the lanes (lanes.c) until there are none. */
+ * engine_submit checks a request on the caller's thread, copies what it needs and queues it; the
+ * engine's thread gives lanes to queued jobs and steps through the lanes (lanes.c) until there are
+ * none. */
 #include "engine_internal.h"
 
 #include <math.h>
@@ -79,8 +80,10 @@ static rwkv_status refuse(rwkv_error *err, rwkv_status code, const char *what) {
 static void *copy(const void *p, size_t n, bool *ok) {
     if (!p || !n) return NULL;
     void *q = malloc(n);
-    if (q) memcpy(q, p, n);
-    else *ok = false;
+    if (q)
+        memcpy(q, p, n);
+    else
+        *ok = false;
     return q;
 }
 
@@ -88,19 +91,21 @@ static rwkv_status check_request(const engine *e, const job_request *r, rwkv_err
     if (!r->tenant || !r->on_event || (r->n_tokens && !r->tokens) || (r->n_marks && !r->marks))
         return refuse(err, RWKV_E_ARG, "job: tenant, on_event and the arrays must be given");
     if (r->session && !session_name_ok(r->session))
-        return refuse(err, RWKV_E_ARG, "session: expected a name of 1 to 64 letters, digits, '.', '_' or '-'");
-    if (r->n_note > STORE_NOTE_MAX - 64) return refuse(err, RWKV_E_ARG, "session: the note is too long");
+        return refuse(err, RWKV_E_ARG,
+                      "session: expected a name of 1 to 64 letters, digits, '.', '_' or '-'");
+    if (r->n_note > STORE_NOTE_MAX - 64)
+        return refuse(err, RWKV_E_ARG, "session: the note is too long");
     if (!r->n_tokens && !r->session && !r->state)
         return refuse(err, RWKV_E_ARG, "the prompt is empty: found 0 tokens; expected at least 1");
-    if (r->n_top > MAX_TOP)
-        return refuse(err, RWKV_E_ARG, "top logprobs: expected at most 20");
+    if (r->n_top > MAX_TOP) return refuse(err, RWKV_E_ARG, "top logprobs: expected at most 20");
     for (size_t i = 0; i < r->n_tokens; i++)
         if (r->tokens[i] < 0 || (uint32_t)r->tokens[i] >= e->info.n_vocab)
             return refuse(err, RWKV_E_ARG, "the prompt holds a token that the model does not have");
     return RWKV_OK;
 }
 
-/* A job that waits has neither sampler nor stream, which take megabytes; what it asks for is tried now. */
+/* A job that waits has neither sampler nor stream, which take megabytes; what it asks for is tried
+ * now. */
 static rwkv_status check_rules(engine *e, const job_request *r, rwkv_error *err) {
     rwkv_stream *stream = NULL;
     rwkv_status st = rwkv_stream_new(&stream, r->stops, r->n_stops, err);
@@ -156,8 +161,10 @@ static rwkv_status make_job(engine *e, const job_request *r, job **out, rwkv_err
     copy_rules(j, r, &ok);
     if (!ok || !j->text) st = refuse(err, RWKV_E_NOMEM, "out of memory");
     if (st == RWKV_OK) st = check_rules(e, r, err);
-    if (st == RWKV_OK) *out = j;
-    else job_free(j);
+    if (st == RWKV_OK)
+        *out = j;
+    else
+        job_free(j);
     return st;
 }
 
@@ -170,8 +177,8 @@ static bool has_room(const engine *e, const tenant_jobs *t) {
 }
 
 /* Takes the job over. */
-static submit_result enqueue(engine *e, job *j, const char *tenant_name, job **out, double *retry_after,
-                             rwkv_error *err) {
+static submit_result enqueue(engine *e, job *j, const char *tenant_name, job **out,
+                             double *retry_after, rwkv_error *err) {
     submit_result result = SUBMIT_OK;
     pthread_mutex_lock(&e->lock);
     tenant_jobs *t = e->stopping ? NULL : find_tenant(e, tenant_name);
@@ -208,11 +215,14 @@ submit_result engine_submit(engine *e, const job_request *request, job **out, do
     return enqueue(e, j, request->tenant, out, retry_after, err);
 }
 
-submit_result session_rewind(engine *e, const char *tenant, const char *name, uint64_t n_turns, job_event_fn on_event,
-                             void *user, rwkv_error *err) {
+submit_result session_rewind(engine *e, const char *tenant, const char *name, uint64_t n_turns,
+                             job_event_fn on_event, void *user, rwkv_error *err) {
     job *j = NULL;
-    job_request request = {
-        .tenant = tenant, .session = name, .session_generation = STORE_ANY, .on_event = on_event, .user = user};
+    job_request request = {.tenant = tenant,
+                           .session = name,
+                           .session_generation = STORE_ANY,
+                           .on_event = on_event,
+                           .user = user};
     if (!name) return refuse(err, RWKV_E_ARG, "rewind: which session?"), SUBMIT_REFUSED;
     rwkv_sampling_preset(&request.sampling, "default");
     if (make_job(e, &request, &j, err) != RWKV_OK) return SUBMIT_REFUSED;
@@ -260,30 +270,35 @@ static bool session_busy(const engine *e, const job *j) {
     return false;
 }
 
-/* The next job: of the tenant with the fewest lanes, of those the one served longest ago, the job that came
- * first; a session has one at a time. Under the lock. */
+/* The next job: of the tenant with the fewest lanes, of those the one served longest ago, the job
+ * that came first; a session has one at a time. Under the lock. */
 static job **choose(engine *e) {
     job **best = NULL;
     for (job **at = &e->queue; *at; at = &(*at)->next) {
         const tenant_jobs *t = (*at)->tenant, *b = best ? (*best)->tenant : NULL;
         if (session_busy(e, *at)) continue;
-        if (!b || t->n_running < b->n_running || (t->n_running == b->n_running && t->served < b->served))
+        if (!b || t->n_running < b->n_running ||
+            (t->n_running == b->n_running && t->served < b->served))
             best = at;
     }
     return best;
 }
 
-/* Takes one job out of the queue that is to be ended. Who names the generation of a session does not wait for
- * another to change it. */
+/* Takes one job out of the queue that is to be ended. Who names the generation of a session does
+ * not wait for another to change it. */
 static job *take_ended(engine *e, job_finish *how) {
     job *found = NULL;
     pthread_mutex_lock(&e->lock);
     for (job **at = &e->queue; *at && !found; at = found ? at : &(*at)->next) {
         const job *j = *at;
-        if (atomic_load(&j->cancelled)) *how = JOB_CANCELLED;
-        else if (e->stop_now) *how = JOB_STOPPED;
-        else if (j->session_generation != STORE_ANY && session_busy(e, j)) *how = JOB_FAILED;
-        else continue;
+        if (atomic_load(&j->cancelled))
+            *how = JOB_CANCELLED;
+        else if (e->stop_now)
+            *how = JOB_STOPPED;
+        else if (j->session_generation != STORE_ANY && session_busy(e, j))
+            *how = JOB_FAILED;
+        else
+            continue;
         found = *at;
         unlink_job(e, at);
     }
@@ -307,7 +322,8 @@ static job *take_job(engine *e) {
 
 /* A job that never had a lane; if it failed, another one has its session. */
 static void end_queued(engine *e, job *j, job_finish how) {
-    job_event event = {.kind = JOB_DONE, .finish = how, .seconds_queued = engine_since(j->queued_ns)};
+    job_event event = {
+        .kind = JOB_DONE, .finish = how, .seconds_queued = engine_since(j->queued_ns)};
     rwkv_error err;
     if (how == JOB_FAILED) {
         engine_refuse(&err, RWKV_E_STATE, "session: conflict: another request is advancing it");
@@ -355,8 +371,10 @@ static void end_unwanted(engine *e) {
     for (size_t i = 0; i < e->options.max_lanes; i++) {
         lane *l = &e->lanes[i];
         if (l->phase == LANE_FREE) continue;
-        if (atomic_load(&l->job->cancelled)) lane_abort(e, l, JOB_CANCELLED);
-        else if (stop) lane_abort(e, l, JOB_STOPPED);
+        if (atomic_load(&l->job->cancelled))
+            lane_abort(e, l, JOB_CANCELLED);
+        else if (stop)
+            lane_abort(e, l, JOB_STOPPED);
     }
 }
 
@@ -466,11 +484,11 @@ static rwkv_status make_parts(engine *e, store *st, rwkv_error *err) {
     e->store = st ? st : e->own_store;
     if (!st) e->options.cache_disk = 0;
     const tree_options how = {.model = e->model,
-                               .st = st,
-                               .ram = e->options.cache_ram,
-                               .disk = e->options.cache_disk,
-                               .write = recall_write,
-                               .user = e};
+                              .st = st,
+                              .ram = e->options.cache_ram,
+                              .disk = e->options.cache_disk,
+                              .write = recall_write,
+                              .user = e};
     status = tree_new(&e->tree, &how, err);
     e->listed_ns = engine_now();
     if (status != RWKV_OK || !e->options.cache_disk) return status;
@@ -509,8 +527,10 @@ rwkv_status engine_new(engine **out, rwkv_model *model, store *st, const engine_
     pthread_cond_init(&e->wake, NULL);
     rwkv_status status = make_parts(e, st, err);
     if (status == RWKV_OK) status = start_threads(e, err);
-    if (status == RWKV_OK) *out = e;
-    else dismantle(e);
+    if (status == RWKV_OK)
+        *out = e;
+    else
+        dismantle(e);
     return status;
 }
 

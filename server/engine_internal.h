@@ -1,7 +1,7 @@
 /* engine_internal.h - what the parts of the engine share: jobs, lanes, the engine itself.
  *
  *     engine.c   life of the engine, the queue: who gets a lane, and when
- *     recall.c   where a lane's state comes from (session, snapshot, a neighbour) and where it is kept
+ *     recall.c   where a lane's state comes from (session, snapshot, a neighbour), where it is kept
  *     pace.c     how much a step reads
  *     lanes.c    the loop: one batch per step, from a prompt's first token to JOB_DONE
  *
@@ -88,9 +88,10 @@ typedef struct lane {
     uint64_t started_ns, answer_ns;
 
     /* recall.c */
-    bool cached;      /* snapshots may be used and kept: the session is what its text makes of an empty one */
-    prefix at;        /* how far the text has been hashed */
-    size_t mark;      /* the next of the job's */
+    bool cached; /* snapshots may be used and kept: the session is what its text makes of an empty
+                    one */
+    prefix at;   /* how far the text has been hashed */
+    size_t mark; /* the next of the job's */
     size_t last_stop; /* where the last snapshot was taken, or reading began */
     size_t n_written; /* where the last one was that the store was given */
     struct lane *leader;
@@ -120,14 +121,14 @@ struct engine {
     uint64_t turn;
     tree *tree;
     background *urgent, *lazy; /* what a lane waits for; snapshots on their way to the store */
-    uint64_t listed_ns; /* when the store was last asked what it has */
+    uint64_t listed_ns;        /* when the store was last asked what it has */
     bool write_fails;
     uint64_t n_hits_ram, n_hits_store, n_misses, n_tokens_cached, n_generated, bytes_stored;
 
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t wake;
     bool poked, stopping, stop_now, quit;
-    rwkv_sampler *checker; /* draws nothing: tells whether a job's sampling is right */
+    rwkv_sampler *checker;   /* draws nothing: tells whether a job's sampling is right */
     task *finished;          /* tasks that have run */
     job *queue, **queue_end; /* in order of arrival */
     tenant_jobs *tenants;
@@ -161,7 +162,8 @@ void lane_recall(engine *e, lane *l);
 /* Where reading has to pause next: for a snapshot, for a follower, at the end. */
 size_t lane_next_stop(const engine *e, lane *l);
 void lane_at_stop(engine *e, lane *l);
-/* The answer is over and the session at its end: to the store if it has a name; lane_finish follows. */
+/* The answer is over and the session at its end: to the store if it has a name; lane_finish
+ * follows. */
 void lane_save(engine *e, lane *l);
 /* After JOB_DONE: the tree gets the session, followers find another leader. */
 void lane_bequeath(engine *e, lane *l);

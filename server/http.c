@@ -365,9 +365,11 @@ static enum MHD_Result dispatch(request *r) {
     }
     peer_serve(h, r->peer, r);
     pthread_mutex_lock(&r->lock);
-    r->suspended = true;
-    MHD_suspend_connection(r->connection);
+    bool gone = r->gone; /* who is lost already is not woken again */
+    r->suspended = !gone;
+    if (!gone) MHD_suspend_connection(r->connection);
     pthread_mutex_unlock(&r->lock);
+    if (gone) return MHD_NO;
     if (!workers_add(h->workers, r, run_handler)) {
         reply_error(r, 503, NULL, "out_of_memory", "out of memory");
     }

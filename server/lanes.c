@@ -1,13 +1,13 @@
-/* lanes.c - the loop. In every step the answering lanes choose a token each, and one batch evaluates these and a
- * slice of the prompts that are being read.
+/* lanes.c - the loop. In every step the answering lanes choose a token each, and one batch
+ * evaluates these and a slice of the prompts that are being read.
  *
- *     READING  text -> session, up to n_target; then the answer begins, or ends if this was its tail
+ *     READING    text -> session, up to n_target; then the answer begins, or ends (its tail)
  *     ANSWERING  logits -> sampler -> token -> text shown (JOB_TOKEN) -> fed with the next batch
  *
- * The end of an answer. The session that is kept is that of the prompt and the visible text, nothing more: before
- * a token that may begin a stop string is fed, the session is copied; when the stop is found the copy takes its
- * place, and what was visible after it is read again. The last token is not evaluated but left pending, which costs
- * nothing and continues to the same bits. */
+ * The end of an answer. The session that is kept is that of the prompt and the visible text,
+ * nothing more: before a token that may begin a stop string is fed, the session is copied; when the
+ * stop is found the copy takes its place, and what was visible after it is read again. The last
+ * token is not evaluated but left pending, which costs nothing and continues to the same bits. */
 #include "engine_internal.h"
 
 #include <math.h>
@@ -66,7 +66,8 @@ static void fail_nomem(engine *e, lane *l) {
 /* The session is at the end of the text but for one token at most, which is left pending. */
 static void settle(engine *e, lane *l) {
     const transcript *text = l->job->text;
-    if (l->n_fed < text->n && rwkv_session_pend(l->session, text->ids[l->n_fed++], &l->err) != RWKV_OK)
+    if (l->n_fed < text->n &&
+        rwkv_session_pend(l->session, text->ids[l->n_fed++], &l->err) != RWKV_OK)
         lane_fail(e, l, NULL);
     else
         lane_save(e, l);
@@ -76,13 +77,15 @@ static void end_answer(engine *e, lane *l, job_finish how) {
     l->finish = how;
     l->finishing = true;
     l->n_target = l->job->text->n;
-    if (l->n_target > l->n_fed + 1) l->phase = LANE_READING;
-    else settle(e, l);
+    if (l->n_target > l->n_fed + 1)
+        l->phase = LANE_READING;
+    else
+        settle(e, l);
 }
 
-/* A stop string is complete. Takes it and all behind it out of the text; the session goes back to the copy if it
- * has seen any of that. Of a token that holds the last visible bytes and the first of the stop, the visible bytes
- * are tokenized again. */
+/* A stop string is complete. Takes it and all behind it out of the text; the session goes back to
+ * the copy if it has seen any of that. Of a token that holds the last visible bytes and the first
+ * of the stop, the visible bytes are tokenized again. */
 static rwkv_status cut_at_stop(engine *e, lane *l, rwkv_error *err) {
     transcript *text = l->job->text;
     size_t claimed = rwkv_stream_matched(l->job->stream), len = 0;
@@ -103,7 +106,8 @@ static rwkv_status cut_at_stop(engine *e, lane *l, rwkv_error *err) {
     const size_t visible = len - claimed;
     size_t n;
     int32_t *ids = malloc(3 * visible * sizeof *ids);
-    rwkv_status st = ids ? rwkv_encode(e->tokenizer, bytes, visible, 0, ids, 3 * visible, &n, err) : RWKV_E_NOMEM;
+    rwkv_status st = ids ? rwkv_encode(e->tokenizer, bytes, visible, 0, ids, 3 * visible, &n, err)
+                         : RWKV_E_NOMEM;
     if (st == RWKV_OK && !transcript_add(&l->job->text, ids, n)) st = RWKV_E_NOMEM;
     free(ids);
     return st;
@@ -111,21 +115,25 @@ static rwkv_status cut_at_stop(engine *e, lane *l, rwkv_error *err) {
 
 /* ------------------------------------------------------------------ one token of an answer */
 
-/* Before the token just chosen is fed: is the session worth a copy, because with this token a stop may begin?
- * A match that goes on for long moves on (of "\n\n\n..." only the last two may be the stop's). */
+/* Before the token just chosen is fed: is the session worth a copy, because with this token a stop
+ * may begin? A match that goes on for long moves on (of "\n\n\n..." only the last two may be the
+ * stop's). */
 static rwkv_status keep_before_stop(lane *l, size_t token_len, rwkv_error *err) {
     enum { FAR = 8 };
     const size_t matched = rwkv_stream_matched(l->job->stream);
     if (!matched) l->n_kept = SIZE_MAX;
-    if (!matched || (l->n_kept != SIZE_MAX && (matched > token_len || l->n_fed < l->n_kept + FAR))) return RWKV_OK;
-    rwkv_status st = l->kept ? RWKV_OK : rwkv_session_new(&l->kept, rwkv_session_model(l->session), err);
+    if (!matched || (l->n_kept != SIZE_MAX && (matched > token_len || l->n_fed < l->n_kept + FAR)))
+        return RWKV_OK;
+    rwkv_status st =
+        l->kept ? RWKV_OK : rwkv_session_new(&l->kept, rwkv_session_model(l->session), err);
     if (st == RWKV_OK) st = rwkv_session_copy(l->kept, l->session, err);
     if (st == RWKV_OK) l->n_kept = l->n_fed;
     return st;
 }
 
 /* log softmax of the raw logits: of the token chosen and of the n likeliest. */
-static void describe(const float *logits, size_t n_vocab, int32_t id, size_t n, token_choice *top, job_token *out) {
+static void describe(const float *logits, size_t n_vocab, int32_t id, size_t n, token_choice *top,
+                     job_token *out) {
     float max = logits[0];
     double sum = 0;
     size_t found = 0;
@@ -138,7 +146,8 @@ static void describe(const float *logits, size_t n_vocab, int32_t id, size_t n, 
         for (; at > 0 && logits[top[at - 1].token] < logits[i]; at--) top[at] = top[at - 1];
         top[at].token = (int32_t)i;
     }
-    for (size_t i = 0; i < found; i++) top[i].logprob = (float)((double)logits[top[i].token] - norm);
+    for (size_t i = 0; i < found; i++)
+        top[i].logprob = (float)((double)logits[top[i].token] - norm);
     *out = (job_token){{id, (float)((double)logits[id] - norm)}, top, found};
 }
 
@@ -169,10 +178,14 @@ static void answer(engine *e, lane *l) {
     const bool stopped = rwkv_stream_push(j->stream, bytes, len, &event.text, &event.n_text);
     rwkv_status st = stopped ? cut_at_stop(e, l, &l->err) : keep_before_stop(l, len, &l->err);
     tell(l, event);
-    if (st == RWKV_E_NOMEM) fail_nomem(e, l);
-    else if (st != RWKV_OK) lane_fail(e, l, NULL);
-    else if (stopped) end_answer(e, l, JOB_STOP);
-    else if (l->n_generated == j->max_tokens) end_answer(e, l, JOB_LENGTH);
+    if (st == RWKV_E_NOMEM)
+        fail_nomem(e, l);
+    else if (st != RWKV_OK)
+        lane_fail(e, l, NULL);
+    else if (stopped)
+        end_answer(e, l, JOB_STOP);
+    else if (l->n_generated == j->max_tokens)
+        end_answer(e, l, JOB_LENGTH);
 }
 
 /* ------------------------------------------------------------------ reading */
@@ -192,7 +205,8 @@ static void go_on_reading(engine *e, lane *l) {
     }
     if (rwkv_session_pending(l->session) >= 0) return; /* one more batch */
     if (!rwkv_session_logits(l->session)) {
-        engine_refuse(&l->err, RWKV_E_ARG, "nothing to answer: the prompt adds no token to a state without logits");
+        engine_refuse(&l->err, RWKV_E_ARG,
+                      "nothing to answer: the prompt adds no token to a state without logits");
         lane_fail(e, l, NULL);
         return;
     }
@@ -211,8 +225,10 @@ void lane_begin(engine *e, lane *l, job *j) {
                 .n_prompt = j->text->n,
                 .n_target = j->text->n,
                 .started_ns = engine_now()};
-    if (job_make_rules(e, j, &l->err) == RWKV_OK) lane_recall(e, l);
-    else lane_fail(e, l, NULL);
+    if (job_make_rules(e, j, &l->err) == RWKV_OK)
+        lane_recall(e, l);
+    else
+        lane_fail(e, l, NULL);
 }
 
 void lane_read(engine *e, lane *l) {
@@ -230,7 +246,8 @@ static void add_item(engine *e, size_t *n, lane *l, size_t n_tokens) {
     e->batched[(*n)++] = l;
 }
 
-/* Shares `rows` among the lanes that read: equal parts, what is left over goes in turn. Returns rows used. */
+/* Shares `rows` among the lanes that read: equal parts, what is left over goes in turn. Returns
+ * rows used. */
 static size_t add_readers(engine *e, size_t *n, size_t rows) {
     const size_t n_lanes = e->options.max_lanes, first = e->first_reader++;
     size_t n_readers = 0, left = rows;
@@ -277,7 +294,8 @@ bool lanes_step(engine *e) {
         if (l->phase == LANE_ANSWERING) add_item(e, &n, l, 1);
     }
     const size_t n_answers = n, slice = e->options.prompt_slice;
-    const size_t n_rows = add_readers(e, &n, slice && n_answers ? slice : pace_rows(&e->pace, n_answers));
+    const size_t n_rows =
+        add_readers(e, &n, slice && n_answers ? slice : pace_rows(&e->pace, n_answers));
     if (!n) return false;
     rwkv_error err = {0};
     const uint64_t begun = engine_now();

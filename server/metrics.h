@@ -14,7 +14,7 @@ typedef struct histogram {
 
 typedef struct metrics {
     atomic_uint_fast64_t requests[METRICS_ROUTES][METRICS_CLASSES]; /* by status / 100 */
-    histogram first_token, between_tokens, queued;
+    histogram request, first_token, between_tokens, queued;
 } metrics;
 
 void histogram_add(histogram *h, double seconds);

@@ -3,8 +3,8 @@
 
 enum { ROWS_MAX = 512, ROWS_FIRST = 128, ROWS_LEAST = 2, PURE_EVERY = 16 };
 
-/* A step that reads may take so many times one that does not; without answers, so many seconds: as long as a new
- * request may have to wait for a look. */
+/* A step that reads may take so many times one that does not; without answers, so many seconds: as
+ * long as a new request may have to wait for a look. */
 static const double slow_down = 1.6, alone_seconds = 0.2;
 
 static void learn(double *average, double x) {
@@ -20,9 +20,12 @@ static double decode_seconds(const pace *p, size_t n) {
 void pace_learn(pace *p, size_t n_answers, size_t n_rows, double seconds) {
     const double decode = decode_seconds(p, n_answers);
     p->mixed = n_answers && n_rows ? p->mixed + 1 : 0;
-    if (!n_rows) learn(&p->decode[n_answers], seconds);
-    else if (!n_answers) learn(&p->per_row_alone, seconds / (double)n_rows);
-    else learn(&p->per_row, (seconds > decode ? seconds - decode : 0) / (double)n_rows);
+    if (!n_rows)
+        learn(&p->decode[n_answers], seconds);
+    else if (!n_answers)
+        learn(&p->per_row_alone, seconds / (double)n_rows);
+    else
+        learn(&p->per_row, (seconds > decode ? seconds - decode : 0) / (double)n_rows);
 }
 
 size_t pace_rows(const pace *p, size_t n_answers) {

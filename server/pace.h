@@ -1,7 +1,8 @@
-/* pace.h - how much of the prompts a step may read, so that those who are being answered hardly notice.
+/* pace.h - how much of the prompts a step may read, so that those who are being answered hardly
+ * notice.
  *
- * A step that reads as well must not take twice as long as one that only answers. What steps take is measured all the
- * time: with n answers and nothing else, and what each row of a prompt adds. */
+ * A step that reads as well must not take twice as long as one that only answers. What steps take
+ * is measured all the time: with n answers and nothing else, and what each row of a prompt adds. */
 #ifndef RWKV_PACE_H
 #define RWKV_PACE_H
 
@@ -10,10 +11,11 @@
 enum { MAX_LANES = 128 };
 
 typedef struct pace {
-    double decode[MAX_LANES + 1]; /* seconds of a step that only answers, by number of answers; 0: unknown */
-    double per_row;               /* seconds that a row of a prompt adds to such a step; 0: unknown */
-    double per_row_alone;         /* in a step without answers; 0: unknown */
-    unsigned mixed;               /* steps since the last that only answered */
+    double decode[MAX_LANES +
+                  1]; /* seconds of a step that only answers, by number of answers; 0: unknown */
+    double per_row;   /* seconds that a row of a prompt adds to such a step; 0: unknown */
+    double per_row_alone; /* in a step without answers; 0: unknown */
+    unsigned mixed;       /* steps since the last that only answered */
 } pace;
 
 void pace_learn(pace *p, size_t n_answers, size_t n_rows, double seconds);

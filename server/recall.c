@@ -5,9 +5,10 @@
  *     leader    a lane of the same tenant that is reading the same text now: the reading is shared
  *     state     what the request brought
  *
- * Snapshots are taken at the marks (ends of messages; without any, the end of the prompt), at every `snapshot_every`
- * tokens (in a long text at every sixteenth of it), where a follower leaves, and at the end of the answer. A pause costs
- * a batch of its own, so marks that follow each other closely are passed over, but for the last. */
+ * Snapshots are taken at the marks (ends of messages; without any, the end of the prompt), at every
+ * `snapshot_every` tokens (in a long text at every sixteenth of it), where a follower leaves, and
+ * at the end of the answer. A pause costs a batch of its own, so marks that follow each other
+ * closely are passed over, but for the last. */
 #include "engine_internal.h"
 
 #include <stdio.h>
@@ -16,12 +17,12 @@
 #include <time.h>
 
 enum {
-    MARK_GAP = 32,       /* tokens between marks that are worth a pause */
+    MARK_GAP = 32,        /* tokens between marks that are worth a pause */
     WORTH_FOLLOWING = 16, /* tokens that are not read twice */
-    WORTH_WRITING = 256, /* tokens that it took: the store gets the snapshot of a message's end at once */
-    MOST_LOST = 2,       /* records that a lane may miss: a store that is down costs two time-outs */
-    LIST_SECONDS = 30,   /* between looks at what other servers stored */
-    MOST_WRITES = 4      /* snapshots waiting to be written */
+    WORTH_WRITING = 256,  /* tokens that it took: the end of a message is stored at once */
+    MOST_WRITES = 4,      /* snapshots waiting to be written */
+    MOST_LOST = 2,    /* records that a lane may miss: a store that is down costs two time-outs */
+    LIST_SECONDS = 30 /* between looks at what other servers stored */
 };
 
 /* ------------------------------------------------------------------ snapshots */
@@ -43,7 +44,8 @@ static void done_write(void *owner, task *t) {
     engine *e = owner;
     write_task *w = (write_task *)t;
     if (w->ok) e->bytes_stored = w->bytes;
-    if (w->ok == e->write_fails) engine_log(e, !w->ok, w->ok ? "snapshots are stored again" : "a snapshot cannot be stored");
+    if (w->ok == e->write_fails)
+        engine_log(e, !w->ok, w->ok ? "snapshots are stored again" : "a snapshot cannot be stored");
     e->write_fails = !w->ok;
     tree_written(e->tree, w->s, w->ok);
     free(w);
@@ -72,7 +74,9 @@ static void take_snapshot(engine *e, lane *l, bool passing) {
     rwkv_session *copy = NULL;
     l->last_stop = l->n_fed;
     tree_extend(e->tree, &l->at, j->text->ids, l->n_fed);
-    if (e->options.cache_ram < e->info.session_bytes || tree_has(e->tree, j->tenant->name, &l->at, j->text->ids)) return;
+    if (e->options.cache_ram < e->info.session_bytes ||
+        tree_has(e->tree, j->tenant->name, &l->at, j->text->ids))
+        return;
     if (rwkv_session_new(&copy, e->model, NULL) != RWKV_OK) return;
     rwkv_session_copy(copy, l->session, NULL);
     tree_keep(e->tree, j->tenant->name, &l->at, j->text, copy, !passing && worth_writing(l));
@@ -94,7 +98,8 @@ size_t lane_next_stop(const engine *e, lane *l) {
     size_t stop = l->n_target;
     if (!l->cached) return stop;
     while (l->mark < j->n_marks &&
-           (j->marks[l->mark] <= l->n_fed || (j->marks[l->mark] < l->last_stop + MARK_GAP && l->mark + 1 < j->n_marks)))
+           (j->marks[l->mark] <= l->n_fed ||
+            (j->marks[l->mark] < l->last_stop + MARK_GAP && l->mark + 1 < j->n_marks)))
         l->mark++;
     if (l->mark < j->n_marks && j->marks[l->mark] < stop) stop = j->marks[l->mark];
     const size_t every = spacing(e, l->n_fed), next = (l->n_fed / every + 1) * every;
@@ -123,8 +128,10 @@ void lane_at_stop(engine *e, lane *l) {
         if (!is_follower(f, l) || f->follow_to != l->n_fed) continue;
         wanted = true;
         f->leader = NULL;
-        if (take_over(f, l->session, l->n_fed)) lane_read(e, f);
-        else lane_fail(e, f, NULL);
+        if (take_over(f, l->session, l->n_fed))
+            lane_read(e, f);
+        else
+            lane_fail(e, f, NULL);
     }
     if (wanted || passing) take_snapshot(e, l, !wanted);
 }
@@ -207,8 +214,11 @@ static lane *find_leader(engine *e, const lane *l, size_t known, size_t *to) {
     *to = known + WORTH_FOLLOWING - 1;
     for (size_t i = 0; i < e->options.max_lanes; i++) {
         lane *x = &e->lanes[i];
-        if (x == l || x->phase != LANE_READING || x->finishing || !x->cached || x->job->tenant != l->job->tenant) continue;
-        size_t n = common_prefix(x->job->text, l->job->text, x->n_target < l->n_target ? x->n_target : l->n_target);
+        if (x == l || x->phase != LANE_READING || x->finishing || !x->cached ||
+            x->job->tenant != l->job->tenant)
+            continue;
+        size_t n = common_prefix(x->job->text, l->job->text,
+                                 x->n_target < l->n_target ? x->n_target : l->n_target);
         if (n <= x->n_fed || n <= *to) continue;
         best = x;
         *to = n;
@@ -222,7 +232,8 @@ static void look_up(engine *e, lane *l) {
         lane_read(e, l);
         return;
     }
-    snapshot *s = tree_find(e->tree, j->tenant->name, j->text->ids, l->n_target, l->n_lost < MOST_LOST);
+    snapshot *s =
+        tree_find(e->tree, j->tenant->name, j->text->ids, l->n_target, l->n_lost < MOST_LOST);
     if (s && s->n <= l->n_fed) s = NULL;
     lane *leader = find_leader(e, l, s ? s->n : l->n_fed, &l->follow_to);
     if (leader) {
@@ -254,7 +265,8 @@ static void run_load(task *t) {
     rwkv_state_info info;
     rwkv_error *err = &l->err;
     l->read = true;
-    l->stored = j->session ? session_record_get(l->e->store, j->tenant->name, j->session, r, err) : STORE_NONE;
+    l->stored = j->session ? session_record_get(l->e->store, j->tenant->name, j->session, r, err)
+                           : STORE_NONE;
     if (l->stored == STORE_OK && !j->rewind) {
         l->read = rwkv_session_load(l->session, r->blob, r->n_blob, &info, err) == RWKV_OK;
         if (l->read && info.other_weights) r->flags &= ~(uint64_t)SESSION_OURS;
@@ -289,25 +301,30 @@ static bool accept_record(lane *l) {
     session_record *r = &l->record;
     char what[200];
     if (l->stored == STORE_NONE && (j->create_session || !j->session)) {
-        *r = (session_record){.created = (int64_t)time(NULL), .flags = j->state ? 0 : SESSION_ROOTED | SESSION_OURS};
+        *r = (session_record){.created = (int64_t)time(NULL),
+                              .flags = j->state ? 0 : SESSION_ROOTED | SESSION_OURS};
         l->stored = STORE_OK;
     } else if (l->stored == STORE_OK && j->state) {
-        return refuse_session(l, STORE_CONFLICT, RWKV_E_ARG, "a state can begin a new session only; this one is there");
+        return refuse_session(l, STORE_CONFLICT, RWKV_E_ARG,
+                              "a state can begin a new session only; this one is there");
     }
     if (l->stored != STORE_OK || !l->read) return false;
-    if (j->session && j->session_generation != STORE_ANY && j->session_generation != r->generation) {
-        snprintf(what, sizeof what, "session \"%s\": conflict: found generation %llu; expected %llu", j->session,
+    if (j->session && j->session_generation != STORE_ANY &&
+        j->session_generation != r->generation) {
+        snprintf(what, sizeof what,
+                 "session \"%s\": conflict: found generation %llu; expected %llu", j->session,
                  (unsigned long long)r->generation, (unsigned long long)j->session_generation);
         return refuse_session(l, STORE_CONFLICT, RWKV_E_STATE, what);
     }
     for (size_t i = 0; i < r->n_tokens; i++)
         if (r->tokens[i] < 0 || (uint32_t)r->tokens[i] >= l->e->info.n_vocab)
-            return refuse_session(l, STORE_FAILED, RWKV_E_STATE, "session: the record in the store is damaged");
+            return refuse_session(l, STORE_FAILED, RWKV_E_STATE,
+                                  "session: the record in the store is damaged");
     return true;
 }
 
-/* The tokens of the first turns are read again from the nearest snapshot. The result is what these weights make of
- * them, wherever the state had come from. */
+/* The tokens of the first turns are read again from the nearest snapshot. The result is what these
+ * weights make of them, wherever the state had come from. */
 static bool begin_rewind(lane *l) {
     const job *j = l->job;
     session_record *r = &l->record;
@@ -346,7 +363,8 @@ static void run_save(task *t) {
     const job *j = l->job;
     const engine_options *o = &l->e->options;
     const session_limits limits = {o->session_ttl, o->session_quota, o->max_sessions};
-    l->stored = session_record_put(l->e->store, &limits, j->tenant->name, j->session, &l->record, l->session, &l->err);
+    l->stored = session_record_put(l->e->store, &limits, j->tenant->name, j->session, &l->record,
+                                   l->session, &l->err);
 }
 
 static void done_save(void *owner, task *t) {
@@ -357,8 +375,11 @@ static void done_save(void *owner, task *t) {
         return;
     }
     char line[160];
-    snprintf(line, sizeof line, "request %.64s: the session is not saved: %s", l->job->request_id ? l->job->request_id : "",
-             l->stored == STORE_CONFLICT ? "another was faster" : l->stored == STORE_FULL ? "no room" : "the store failed");
+    snprintf(line, sizeof line, "request %.64s: the session is not saved: %s",
+             l->job->request_id ? l->job->request_id : "",
+             l->stored == STORE_CONFLICT ? "another was faster"
+             : l->stored == STORE_FULL   ? "no room"
+                                         : "the store failed");
     engine_log(e, l->stored != STORE_CONFLICT, line);
     lane_fail(e, l, NULL);
 }

@@ -1,4 +1,5 @@
-/* sessions.c - sessions in the store: the record, and what can be done with one without evaluating anything. */
+/* sessions.c - sessions in the store: the record, and what can be done with one without evaluating
+ * anything. */
 #include "sessions.h"
 #include "engine_internal.h"
 
@@ -7,9 +8,9 @@
 #include <string.h>
 #include <time.h>
 
-/* data: magic, flags, n_tokens, n_turns, turns, tokens, state blob. note: magic, n_tokens, n_turns, created, the
- * caller's. An exported file carries a head of the first form (without blob, but with the caller's note) as the note
- * of a state blob. */
+/* data: magic, flags, n_tokens, n_turns, turns, tokens, state blob. note: magic, n_tokens, n_turns,
+ * created, the caller's. An exported file carries a head of the first form (without blob, but with
+ * the caller's note) as the note of a state blob. */
 static const char magic[8] = "RWKVSES1";
 enum { HEAD = 32, NAME_MAX_LEN = 64, SPACE_LEN = STORE_NAME_MAX + 1 };
 
@@ -32,7 +33,8 @@ static void put_head(uint8_t *p, uint64_t a, uint64_t b, uint64_t c) {
     put64(p + 24, c);
 }
 
-static store_result failed(rwkv_error *err, store_result result, rwkv_status code, const char *name, const char *what) {
+static store_result failed(rwkv_error *err, store_result result, rwkv_status code, const char *name,
+                           const char *what) {
     if (err) {
         *err = (rwkv_error){.code = code, .offset = RWKV_NO_OFFSET};
         snprintf(err->message, sizeof err->message, "session \"%s\": %s", name, what);
@@ -49,7 +51,8 @@ static store_result damaged(rwkv_error *err, const char *name) {
 }
 
 bool session_name_ok(const char *name) {
-    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
     size_t n = name ? strlen(name) : 0;
     return n >= 1 && n <= NAME_MAX_LEN && strspn(name, allowed) == n;
 }
@@ -59,9 +62,11 @@ static bool space_of(const char *tenant, char space[static SPACE_LEN]) {
     return n > 0 && n < SPACE_LEN;
 }
 
-static store_result check_names(const char *tenant, const char *name, char space[static SPACE_LEN], rwkv_error *err) {
+static store_result check_names(const char *tenant, const char *name, char space[static SPACE_LEN],
+                                rwkv_error *err) {
     if (session_name_ok(name) && space_of(tenant, space)) return STORE_OK;
-    return failed(err, STORE_NONE, RWKV_E_ARG, "", "expected a name of 1 to 64 letters, digits, '.', '_' or '-'");
+    return failed(err, STORE_NONE, RWKV_E_ARG, "",
+                  "expected a name of 1 to 64 letters, digits, '.', '_' or '-'");
 }
 
 /* ------------------------------------------------------------------ the record */
@@ -79,7 +84,8 @@ static void put_lists(uint8_t *p, const session_record *r) {
         for (int b = 0; b < 4; b++) p[b] = (uint8_t)((uint32_t)r->tokens[i] >> (8 * b));
 }
 
-/* What put_lists wrote, from untrusted bytes; *rest is what follows it. STORE_NONE: it is something else. */
+/* What put_lists wrote, from untrusted bytes; *rest is what follows it. STORE_NONE: it is something
+ * else. */
 static store_result get_lists(const uint8_t *p, size_t n, session_record *r, const uint8_t **rest) {
     if (n < HEAD || memcmp(p, magic, 8) != 0) return STORE_NONE;
     const uint64_t n_tokens = get64(p + 16), n_turns = get64(p + 24), room = n - HEAD;
@@ -96,7 +102,8 @@ static store_result get_lists(const uint8_t *p, size_t n, session_record *r, con
         if (r->turns[i] > n_tokens || (i && r->turns[i] < r->turns[i - 1])) return STORE_NONE;
     }
     for (size_t i = 0; i < r->n_tokens; i++, p += 4)
-        r->tokens[i] = (int32_t)((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24);
+        r->tokens[i] = (int32_t)((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
+                                 (uint32_t)p[3] << 24);
     *rest = p;
     return STORE_OK;
 }
@@ -116,7 +123,8 @@ void session_record_free(session_record *r) {
     *r = (session_record){0};
 }
 
-store_result session_record_get(store *st, const char *tenant, const char *name, session_record *out, rwkv_error *err) {
+store_result session_record_get(store *st, const char *tenant, const char *name,
+                                session_record *out, rwkv_error *err) {
     char space[SPACE_LEN];
     store_item item = {0};
     session_record r = {0};
@@ -155,24 +163,27 @@ out:
 }
 
 /* Would one more, or a larger one, be too much? */
-static store_result check_limits(store *st, const session_limits *limits, const char *space, const char *name,
-                                 bool is_new, uint64_t n_data, rwkv_error *err) {
+static store_result check_limits(store *st, const session_limits *limits, const char *space,
+                                 const char *name, bool is_new, uint64_t n_data, rwkv_error *err) {
     uint64_t n_items, n_bytes, old = 0;
     if (!limits->quota && !is_new) return STORE_OK;
     store_result result = store_usage(st, space, &n_items, &n_bytes, err);
     if (result != STORE_OK) return result;
     if (is_new && n_items >= limits->max_sessions)
-        return failed(err, STORE_FULL, RWKV_E_SPACE, name, "not saved: too many sessions; delete some");
+        return failed(err, STORE_FULL, RWKV_E_SPACE, name,
+                      "not saved: too many sessions; delete some");
     store_item item = {0};
     if (!is_new && store_get(st, space, name, false, &item, NULL) == STORE_OK) old = item.n_data;
     store_item_free(&item);
     if (limits->quota && n_bytes - old + n_data > limits->quota)
-        return failed(err, STORE_FULL, RWKV_E_SPACE, name, "not saved: the quota of bytes is used up; delete sessions");
+        return failed(err, STORE_FULL, RWKV_E_SPACE, name,
+                      "not saved: the quota of bytes is used up; delete sessions");
     return STORE_OK;
 }
 
-static store_result put_bytes(store *st, const session_limits *limits, const char *tenant, const char *name,
-                              session_record *r, const void *data, size_t n_data, rwkv_error *err) {
+static store_result put_bytes(store *st, const session_limits *limits, const char *tenant,
+                              const char *name, session_record *r, const void *data, size_t n_data,
+                              rwkv_error *err) {
     char space[SPACE_LEN];
     store_result result = check_names(tenant, name, space, err);
     if (result != STORE_OK) return result;
@@ -185,24 +196,27 @@ static store_result put_bytes(store *st, const session_limits *limits, const cha
     put_head(note, r->n_tokens, r->n_turns, (uint64_t)r->created);
     if (r->n_note) memcpy(note + HEAD, r->note, r->n_note);
     uint64_t generation = 0;
-    result = store_put(st, space, name, note, HEAD + r->n_note, data, n_data, r->generation, limits->ttl, &generation,
-                       err);
+    result = store_put(st, space, name, note, HEAD + r->n_note, data, n_data, r->generation,
+                       limits->ttl, &generation, err);
     free(note);
     if (result == STORE_OK) r->generation = generation;
     if (result != STORE_CONFLICT) return result;
     failed(err, result, RWKV_E_STATE, name, "");
     if (err)
         snprintf(err->message, sizeof err->message,
-                 "session \"%s\": conflict: found generation %llu; expected %llu (another request was faster)", name,
-                 (unsigned long long)generation, (unsigned long long)r->generation);
+                 "session \"%s\": conflict: found generation %llu; expected %llu (another request "
+                 "was faster)",
+                 name, (unsigned long long)generation, (unsigned long long)r->generation);
     return result;
 }
 
-store_result session_record_put(store *st, const session_limits *limits, const char *tenant, const char *name,
-                                session_record *r, const rwkv_session *s, rwkv_error *err) {
+store_result session_record_put(store *st, const session_limits *limits, const char *tenant,
+                                const char *name, session_record *r, const rwkv_session *s,
+                                rwkv_error *err) {
     const size_t n_lists = lists_size(r);
     size_t n_blob = 0;
-    if (rwkv_session_save(s, NULL, 0, 0, NULL, 0, &n_blob, err) != RWKV_E_SPACE) return STORE_FAILED;
+    if (rwkv_session_save(s, NULL, 0, 0, NULL, 0, &n_blob, err) != RWKV_E_SPACE)
+        return STORE_FAILED;
     uint8_t *data = malloc(n_lists + n_blob);
     if (!data) return no_memory(err, name);
     put_lists(data, r);
@@ -236,7 +250,8 @@ static bool describe(const store_item *item, session_info *out) {
     return true;
 }
 
-store_result session_get(engine *e, const char *tenant, const char *name, session_info *out, rwkv_error *err) {
+store_result session_get(engine *e, const char *tenant, const char *name, session_info *out,
+                         rwkv_error *err) {
     char space[SPACE_LEN];
     store_item item = {0};
     store_result result = check_names(tenant, name, space, err);
@@ -267,7 +282,8 @@ static bool list_one(void *user, const store_item *item) {
     return !describe(item, &info) || j->fn(j->user, &info);
 }
 
-store_result session_list(engine *e, const char *tenant, bool (*fn)(void *user, const session_info *i), void *user,
+store_result session_list(engine *e, const char *tenant,
+                          bool (*fn)(void *user, const session_info *i), void *user,
                           rwkv_error *err) {
     char space[SPACE_LEN];
     list_job j = {fn, user};
@@ -278,15 +294,17 @@ store_result session_list(engine *e, const char *tenant, bool (*fn)(void *user, 
 /* ------------------------------------------------------------------ copies */
 
 static session_limits limits_of(const engine *e) {
-    return (session_limits){e->options.session_ttl, e->options.session_quota, e->options.max_sessions};
+    return (session_limits){e->options.session_ttl, e->options.session_quota,
+                            e->options.max_sessions};
 }
 
-static store_result copy_to(engine *e, const char *tenant, const char *name, const char *to, bool keep_created,
-                            uint64_t *generation, rwkv_error *err) {
+static store_result copy_to(engine *e, const char *tenant, const char *name, const char *to,
+                            bool keep_created, uint64_t *generation, rwkv_error *err) {
     session_record r = {0};
     session_limits limits = limits_of(e);
     if (!session_name_ok(to))
-        return failed(err, STORE_FAILED, RWKV_E_ARG, "", "expected a name of 1 to 64 letters, digits, '.', '_' or '-'");
+        return failed(err, STORE_FAILED, RWKV_E_ARG, "",
+                      "expected a name of 1 to 64 letters, digits, '.', '_' or '-'");
     store_result result = session_record_get(e->store, tenant, name, &r, err);
     if (result != STORE_OK) return result;
     *generation = r.generation;
@@ -298,20 +316,23 @@ static store_result copy_to(engine *e, const char *tenant, const char *name, con
     return result;
 }
 
-store_result session_fork(engine *e, const char *tenant, const char *name, const char *to, rwkv_error *err) {
+store_result session_fork(engine *e, const char *tenant, const char *name, const char *to,
+                          rwkv_error *err) {
     uint64_t generation;
     return copy_to(e, tenant, name, to, false, &generation, err);
 }
 
 /* The copy comes first: at no time is there none. */
-store_result session_rename(engine *e, const char *tenant, const char *name, const char *to, rwkv_error *err) {
+store_result session_rename(engine *e, const char *tenant, const char *name, const char *to,
+                            rwkv_error *err) {
     char space[SPACE_LEN];
     uint64_t generation;
     store_result result = copy_to(e, tenant, name, to, true, &generation, err);
     if (result != STORE_OK || !space_of(tenant, space)) return result;
     result = store_delete(e->store, space, name, generation, err);
     if (result == STORE_OK) return result;
-    store_delete(e->store, space, to, STORE_ANY, NULL); /* it went on meanwhile: nothing was renamed */
+    store_delete(e->store, space, to, STORE_ANY,
+                 NULL); /* it went on meanwhile: nothing was renamed */
     return result;
 }
 
@@ -323,8 +344,9 @@ store_result session_delete(engine *e, const char *tenant, const char *name, rwk
     return result;
 }
 
-store_result session_set_note(engine *e, const char *tenant, const char *name, uint64_t expected, const void *note,
-                              size_t n_note, uint64_t *generation, rwkv_error *err) {
+store_result session_set_note(engine *e, const char *tenant, const char *name, uint64_t expected,
+                              const void *note, size_t n_note, uint64_t *generation,
+                              rwkv_error *err) {
     char space[SPACE_LEN];
     store_item item = {0};
     uint64_t ignored;
@@ -353,7 +375,8 @@ store_result session_set_note(engine *e, const char *tenant, const char *name, u
 
 /* ------------------------------------------------------------------ files */
 
-store_result session_export(engine *e, const char *tenant, const char *name, void **data, size_t *n, rwkv_error *err) {
+store_result session_export(engine *e, const char *tenant, const char *name, void **data, size_t *n,
+                            rwkv_error *err) {
     session_record r = {0};
     rwkv_session *s = NULL;
     uint8_t *note = NULL;
@@ -389,10 +412,10 @@ out:
     return result;
 }
 
-/* Nothing in a file is believed but the state itself: no snapshot of it is kept. A state that was not exported here
- * has no tokens; it can be continued but not rewound. */
-static store_result read_file(engine *e, const char *name, const rwkv_state_info *info, session_record *r,
-                              rwkv_error *err) {
+/* Nothing in a file is believed but the state itself: no snapshot of it is kept. A state that was
+ * not exported here has no tokens; it can be continued but not rewound. */
+static store_result read_file(engine *e, const char *name, const rwkv_state_info *info,
+                              session_record *r, rwkv_error *err) {
     const uint8_t *rest, *note = info->note;
     store_result result = get_lists(note, info->note_len, r, &rest);
     if (result == STORE_FAILED) return no_memory(err, name);
@@ -410,18 +433,21 @@ static store_result read_file(engine *e, const char *name, const rwkv_state_info
     return STORE_OK;
 }
 
-store_result session_import(engine *e, const char *tenant, const char *name, const void *data, size_t n,
-                            rwkv_error *err) {
+store_result session_import(engine *e, const char *tenant, const char *name, const void *data,
+                            size_t n, rwkv_error *err) {
     session_record r = {0};
     session_limits limits = limits_of(e);
     rwkv_state_info info;
     rwkv_session *s = NULL;
     store_result result = STORE_FAILED;
     if (!session_name_ok(name))
-        return failed(err, STORE_FAILED, RWKV_E_ARG, "", "expected a name of 1 to 64 letters, digits, '.', '_' or '-'");
-    if (rwkv_session_new(&s, e->model, err) == RWKV_OK && rwkv_session_load(s, data, n, &info, err) == RWKV_OK)
+        return failed(err, STORE_FAILED, RWKV_E_ARG, "",
+                      "expected a name of 1 to 64 letters, digits, '.', '_' or '-'");
+    if (rwkv_session_new(&s, e->model, err) == RWKV_OK &&
+        rwkv_session_load(s, data, n, &info, err) == RWKV_OK)
         result = read_file(e, name, &info, &r, err);
-    if (result == STORE_OK) result = session_record_put(e->store, &limits, tenant, name, &r, s, err);
+    if (result == STORE_OK)
+        result = session_record_put(e->store, &limits, tenant, name, &r, s, err);
     session_record_free(&r);
     rwkv_session_free(s);
     return result;

@@ -1,7 +1,9 @@
-/* sessions.h - a session as it lies in the store, for the engine's parts; the public side is in engine.h.
+/* sessions.h - a session as it lies in the store, for the engine's parts; the public side is in
+ * engine.h.
  *
- * One item of the space "session/<tenant>": its note is what lists show, its data are the turns, the tokens and the
- * state after them. Turn and state are written as one, and only over the generation that was read. */
+ * One item of the space "session/<tenant>": its note is what lists show, its data are the turns,
+ * the tokens and the state after them. Turn and state are written as one, and only over the
+ * generation that was read. */
 #ifndef RWKV_SESSIONS_H
 #define RWKV_SESSIONS_H
 
@@ -9,7 +11,7 @@
 
 enum {
     SESSION_ROOTED = 1, /* the tokens tell all: it began empty, so any part can be read again */
-    SESSION_OURS = 2    /* the state is what these weights made of these tokens, not what a file says */
+    SESSION_OURS = 2    /* the state is what these weights made of them, not what a file says */
 };
 
 typedef struct session_record {
@@ -32,10 +34,12 @@ typedef struct session_limits {
 } session_limits;
 
 bool session_name_ok(const char *name);
-store_result session_record_get(store *st, const char *tenant, const char *name, session_record *out, rwkv_error *err);
+store_result session_record_get(store *st, const char *tenant, const char *name,
+                                session_record *out, rwkv_error *err);
 /* Over the generation r->generation; on success that becomes the new one. */
-store_result session_record_put(store *st, const session_limits *limits, const char *tenant, const char *name,
-                                session_record *r, const rwkv_session *s, rwkv_error *err);
+store_result session_record_put(store *st, const session_limits *limits, const char *tenant,
+                                const char *name, session_record *r, const rwkv_session *s,
+                                rwkv_error *err);
 void session_record_drop_blob(session_record *r); /* the state is in a session now */
 void session_record_free(session_record *r);
 

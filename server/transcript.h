@@ -1,5 +1,6 @@
-/* transcript.h - the token ids of a timeline, shared by a job and the snapshots taken of it. Snapshots look at
- * beginnings, which never change; the job alone adds. Counted by the engine's thread. */
+/* transcript.h - the token ids of a timeline, shared by a job and the snapshots taken of it.
+ * Snapshots look at beginnings, which never change; the job alone adds. Counted by the engine's
+ * thread. */
 #ifndef RWKV_TRANSCRIPT_H
 #define RWKV_TRANSCRIPT_H
 

@@ -1,5 +1,6 @@
-/* tree.c - the tree of snapshots. Its shape is not stored: a beginning of a text is found by its hash, which is
- * extended token by token, so the longest one is the last that a walk along the prompt meets. */
+/* tree.c - the tree of snapshots. Its shape is not stored: a beginning of a text is found by its
+ * hash, which is extended token by token, so the longest one is the last that a walk along the
+ * prompt meets. */
 #include "tree.h"
 
 #include <stdio.h>
@@ -10,7 +11,7 @@
 static const char space[] = "snapshot", magic[8] = "RWKVSNP1";
 
 enum {
-    NOTE_HEAD = 88,  /* magic, fingerprint, weights hash, n, hash; the tenant follows */
+    NOTE_HEAD = 88,    /* magic, fingerprint, weights hash, n, hash; the tenant follows */
     WORTH_LOADING = 32 /* tokens that a record in the store must save */
 };
 
@@ -61,8 +62,10 @@ static bool same_tokens(const snapshot *s, const int32_t *ids) {
     return memcmp(s->text->ids, ids, s->n * sizeof *ids) == 0;
 }
 
-/* The one of this key and these tokens; else one that only the store has, whose tokens are not known yet. */
-static snapshot *lookup(const tree *t, const char *tenant, uint64_t hash, size_t n, const int32_t *ids) {
+/* The one of this key and these tokens; else one that only the store has, whose tokens are not
+ * known yet. */
+static snapshot *lookup(const tree *t, const char *tenant, uint64_t hash, size_t n,
+                        const int32_t *ids) {
     snapshot *candidate = NULL;
     for (snapshot *s = *bucket(t, hash); s; s = s->next) {
         if (s->hash != hash || s->n != n || strcmp(s->tenant, tenant) != 0) continue;
@@ -172,16 +175,19 @@ static bool start_writing(tree *t, snapshot *s) {
     return false;
 }
 
-/* Down to the budget, or to where it will be when what is being written has gone. What only RAM has is written
- * first, unless the writer is behind. */
+/* Down to the budget, or to where it will be when what is being written has gone. What only RAM has
+ * is written first, unless the writer is behind. */
 static void evict(tree *t) {
     const uint64_t budget = t->options.ram > t->reserved ? t->options.ram - t->reserved : 0;
     uint64_t leaving = 0;
     for (snapshot *s = t->oldest, *newer; s && t->bytes > budget + leaving; s = newer) {
         newer = s->newer;
-        if (s->pins || start_writing(t, s)) leaving += t->info.session_bytes;
-        else if (s->stored) drop_session(t, s);
-        else destroy(t, s);
+        if (s->pins || start_writing(t, s))
+            leaving += t->info.session_bytes;
+        else if (s->stored)
+            drop_session(t, s);
+        else
+            destroy(t, s);
     }
 }
 
@@ -196,8 +202,10 @@ void tree_pin(snapshot *s) {
 
 void tree_unpin(tree *t, snapshot *s) {
     s->pins--;
-    if (!s->pins && !s->session && !s->stored) destroy(t, s);
-    else evict(t);
+    if (!s->pins && !s->session && !s->stored)
+        destroy(t, s);
+    else
+        evict(t);
 }
 
 void tree_written(tree *t, snapshot *s, bool ok) {
@@ -213,8 +221,10 @@ snapshot *tree_find(tree *t, const char *tenant, const int32_t *ids, size_t n, b
     for (prefix p = tree_start(t, tenant); p.n < n;) {
         tree_extend(t, &p, ids, p.n + 1);
         snapshot *s = lookup(t, tenant, key_of(t, &p), p.n, ids);
-        if (s && s->session) ram = s;
-        else if (s && s->stored && stored) candidate = s; /* not one that others are about to give up */
+        if (s && s->session)
+            ram = s;
+        else if (s && s->stored && stored)
+            candidate = s; /* not one that others are about to give up */
     }
     if (candidate && candidate->n >= (ram ? ram->n : 0) + WORTH_LOADING) return candidate;
     if (ram) use(t, ram);
@@ -228,7 +238,8 @@ bool tree_has(tree *t, const char *tenant, const prefix *p, const int32_t *ids) 
     return true;
 }
 
-void tree_keep(tree *t, const char *tenant, const prefix *p, transcript *text, rwkv_session *session, bool write_now) {
+void tree_keep(tree *t, const char *tenant, const prefix *p, transcript *text,
+               rwkv_session *session, bool write_now) {
     snapshot *s = lookup(t, tenant, key_of(t, p), p->n, text->ids);
     if (s && s->session) use(t, s);
     if (!s) s = add(t, tenant, key_of(t, p), p->n);
@@ -283,7 +294,8 @@ static void put_ids(uint8_t *p, const int32_t *ids, size_t n) {
 static bool same_ids(const uint8_t *p, const int32_t *ids, size_t n) {
     bool same = true;
     for (size_t i = 0; i < n && same; i++, p += 4)
-        same = ((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24) == (uint32_t)ids[i];
+        same = ((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
+                (uint32_t)p[3] << 24) == (uint32_t)ids[i];
     return same;
 }
 
@@ -300,10 +312,12 @@ bool snapshot_write(const tree *t, const snapshot *s, uint64_t *bytes) {
     make_note(t, s, note);
     memcpy(note + NOTE_HEAD, s->tenant, n_tenant);
     put_ids(data, s->text->ids, s->n);
-    if (rwkv_session_save(s->session, NULL, 0, 0, data + n_tokens, n_blob, &n_blob, NULL) != RWKV_OK) goto out;
+    if (rwkv_session_save(s->session, NULL, 0, 0, data + n_tokens, n_blob, &n_blob, NULL) !=
+        RWKV_OK)
+        goto out;
     uint64_t n_items;
-    ok = store_put(t->options.st, space, name, note, NOTE_HEAD + n_tenant, data, n_tokens + n_blob, STORE_ANY, 0, NULL,
-                   NULL) == STORE_OK;
+    ok = store_put(t->options.st, space, name, note, NOTE_HEAD + n_tenant, data, n_tokens + n_blob,
+                   STORE_ANY, 0, NULL, NULL) == STORE_OK;
     if (ok) store_trim(t->options.st, space, t->options.disk, NULL);
     if (ok && store_usage(t->options.st, space, &n_items, bytes, NULL) != STORE_OK) *bytes = 0;
 out:
@@ -322,10 +336,10 @@ bool snapshot_read(const tree *t, const snapshot *s, const int32_t *ids, rwkv_se
     make_note(t, s, note);
     if (store_get(t->options.st, space, name, true, &item, NULL) != STORE_OK) return false;
     bool ok = item.n_note == NOTE_HEAD + n_tenant && memcmp(item.note, note, NOTE_HEAD) == 0 &&
-              memcmp((uint8_t *)item.note + NOTE_HEAD, s->tenant, n_tenant) == 0 && item.n_data > n_tokens &&
-              same_ids(item.data, ids, s->n) &&
-              rwkv_session_load(into, (uint8_t *)item.data + n_tokens, (size_t)item.n_data - n_tokens, &info, NULL) ==
-                  RWKV_OK &&
+              memcmp((uint8_t *)item.note + NOTE_HEAD, s->tenant, n_tenant) == 0 &&
+              item.n_data > n_tokens && same_ids(item.data, ids, s->n) &&
+              rwkv_session_load(into, (uint8_t *)item.data + n_tokens,
+                                (size_t)item.n_data - n_tokens, &info, NULL) == RWKV_OK &&
               !info.other_weights;
     if (!ok) rwkv_session_reset(into);
     store_item_free(&item);
@@ -346,7 +360,8 @@ static bool list_one(void *user, const store_item *item) {
     const uint8_t *note = item->note;
     l->bytes += item->n_data;
     if (item->n_note <= NOTE_HEAD || memcmp(note, magic, 8) != 0 ||
-        memcmp(note + 8, j->t->info.fingerprint, 32) != 0 || memcmp(note + 40, j->t->info.weights_hash, 32) != 0)
+        memcmp(note + 8, j->t->info.fingerprint, 32) != 0 ||
+        memcmp(note + 40, j->t->info.weights_hash, 32) != 0)
         return true; /* of another model */
     if (l->n == l->cap) {
         size_t cap = l->cap ? l->cap * 2 : 64;
@@ -372,8 +387,10 @@ void tree_merge(tree *t, tree_listing *listing) {
     for (size_t i = 0; i < listing->n; i++) {
         const struct listed *l = &listing->items[i];
         snapshot *s = *bucket(t, l->hash);
-        while (s && (s->hash != l->hash || s->n != l->n || strcmp(s->tenant, l->tenant) != 0)) s = s->next;
-        if (!s && l->n > 0 && l->n <= SIZE_MAX / sizeof(int32_t)) s = add(t, l->tenant, l->hash, (size_t)l->n);
+        while (s && (s->hash != l->hash || s->n != l->n || strcmp(s->tenant, l->tenant) != 0))
+            s = s->next;
+        if (!s && l->n > 0 && l->n <= SIZE_MAX / sizeof(int32_t))
+            s = add(t, l->tenant, l->hash, (size_t)l->n);
         if (s && !s->stored) set_stored(t, s, true);
         free(l->tenant);
     }
@@ -389,7 +406,8 @@ void tree_flush(tree *t, double seconds) {
     for (snapshot *s = t->newest; s && t->options.disk && written < t->options.disk; s = s->older) {
         if (s->stored) continue;
         clock_gettime(CLOCK_MONOTONIC, &now);
-        if ((double)now.tv_sec + (double)now.tv_nsec / 1e9 > until || !snapshot_write(t, s, &bytes)) return;
+        if ((double)now.tv_sec + (double)now.tv_nsec / 1e9 > until || !snapshot_write(t, s, &bytes))
+            return;
         set_stored(t, s, true);
         written += t->info.session_bytes;
     }

@@ -1,12 +1,12 @@
 /* tree.h - snapshots of states by what was read to make them, so that no text is read twice.
  *
- *     tokens of a prompt -> tree_find -> the longest beginning that has a snapshot -> session, or a record in the store
- *     session at a token -> tree_keep -> RAM, within a budget of bytes -> (least used first) -> store
+ *     tokens of a prompt -> tree_find -> longest beginning with a snapshot, in RAM or in the store
+ *     session at a token -> tree_keep -> RAM, a budget of bytes -> (used longest ago) -> store
  *
- * A snapshot belongs to a tenant, a model, its weights and its tokens: all of them are compared on every hit, in RAM
- * and in what the store returns. Hashes only find candidates. One thread owns the tree (the engine's); snapshot_write
- * and snapshot_read touch nothing but their snapshot, which does not change while it is pinned, and may run on
- * another. */
+ * A snapshot belongs to a tenant, a model, its weights and its tokens: all of them are compared on
+ * every hit, in RAM and in what the store returns. Hashes only find candidates. One thread owns the
+ * tree (the engine's); snapshot_write and snapshot_read touch nothing but their snapshot, which
+ * does not change while it is pinned, and may run on another. */
 #ifndef RWKV_TREE_H
 #define RWKV_TREE_H
 
@@ -22,9 +22,9 @@ typedef struct snapshot {
     transcript *text;      /* its first n tokens; NULL: only in the store */
     rwkv_session *session; /* after them; NULL: only in the store */
     bool stored;
-    uint32_t pins; /* in use by someone else: neither freed nor changed */
-    struct snapshot *next;             /* of the same bucket */
-    struct snapshot *newer, *older;    /* by last use, of those in RAM */
+    uint32_t pins;                  /* in use by someone else: neither freed nor changed */
+    struct snapshot *next;          /* of the same bucket */
+    struct snapshot *newer, *older; /* by last use, of those in RAM */
 } snapshot;
 
 typedef struct tree_options {
@@ -32,7 +32,8 @@ typedef struct tree_options {
     store *st;          /* NULL: RAM only */
     uint64_t ram, disk; /* bytes */
     uint64_t hash_mask; /* bits of the hash that are used; 0: all. Tests make everything collide */
-    /* Hands a pinned snapshot to whoever runs snapshot_write and then has tree_written called. False: not now. */
+    /* Hands a pinned snapshot to whoever runs snapshot_write and then has tree_written called.
+     * False: not now. */
     bool (*write)(void *user, snapshot *s);
     void *user;
 } tree_options;
@@ -48,14 +49,16 @@ typedef struct prefix {
 prefix tree_start(const tree *t, const char *tenant);
 void tree_extend(const tree *t, prefix *p, const int32_t *ids, size_t n); /* to ids[0, n) */
 
-/* The longest snapshot of at most n tokens, or NULL. It counts as used. With `stored` also those that only the store
- * has: such a one is a candidate, and preferred only where it saves many tokens. */
+/* The longest snapshot of at most n tokens, or NULL. It counts as used. With `stored` also those
+ * that only the store has: such a one is a candidate, and preferred only where it saves many
+ * tokens. */
 snapshot *tree_find(tree *t, const char *tenant, const int32_t *ids, size_t n, bool stored);
 /* Whether RAM has exactly this one; it counts as used. */
 bool tree_has(tree *t, const char *tenant, const prefix *p, const int32_t *ids);
-/* Takes the session over, which is after the first p->n tokens of text. write_now: it took long to make, the store
- * gets it at once; others when RAM has no room for them. */
-void tree_keep(tree *t, const char *tenant, const prefix *p, transcript *text, rwkv_session *session, bool write_now);
+/* Takes the session over, which is after the first p->n tokens of text. write_now: it took long to
+ * make, the store gets it at once; others when RAM has no room for them. */
+void tree_keep(tree *t, const char *tenant, const prefix *p, transcript *text,
+               rwkv_session *session, bool write_now);
 /* A candidate that the store did not have. */
 void tree_forget(tree *t, snapshot *s);
 /* Bytes of RAM that others use of the budget. */
@@ -81,7 +84,7 @@ typedef struct tree_listing {
     struct listed {
         char *tenant;
         uint64_t n, hash;
-    } *items;
+    } * items;
     size_t n, cap;
     uint64_t bytes;
 } tree_listing;

@@ -3,7 +3,8 @@
 
 #include <stdatomic.h>
 
-const test_shape engine_shape = {.version = "7", .n_layer = 2, .D = 32, .N = 8, .V = 257, .seed = 11};
+const test_shape engine_shape = {
+    .version = "7", .n_layer = 2, .D = 32, .N = 8, .V = 257, .seed = 11};
 
 rwkv_model *engine_test_model(uint64_t seed) {
     rwkv_model *m = NULL;
@@ -11,7 +12,8 @@ rwkv_model *engine_test_model(uint64_t seed) {
     rwkv_model_options options = {.n_threads = 2};
     test_shape shape = engine_shape;
     shape.seed = seed;
-    if (rwkv_model_open(&m, test_model_file(&shape, AS_GGUF_VOCAB, RW_F32), &options, &err)) fail_msg("%s", err.message);
+    if (rwkv_model_open(&m, test_model_file(&shape, AS_GGUF_VOCAB, RW_F32), &options, &err))
+        fail_msg("%s", err.message);
     return m;
 }
 
@@ -56,8 +58,10 @@ void seen_event(void *user, const job_event *event) {
     s->n_progress += event->kind == JOB_PROGRESS;
     write_down(s, event);
     s->last = *event;
-    if (event->kind == JOB_DONE) write_end(s, event);
-    else if (s->cancel_after && s->n_tokens >= s->cancel_after) job_cancel(s->e, s->j);
+    if (event->kind == JOB_DONE)
+        write_end(s, event);
+    else if (s->cancel_after && s->n_tokens >= s->cancel_after)
+        job_cancel(s->e, s->j);
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
 }
@@ -97,7 +101,8 @@ int32_t *some_tokens(uint64_t seed, size_t n) {
     return out;
 }
 
-job_request request_of(const char *tenant, const int32_t *tokens, size_t n, uint64_t max_tokens, uint64_t seed) {
+job_request request_of(const char *tenant, const int32_t *tokens, size_t n, uint64_t max_tokens,
+                       uint64_t seed) {
     job_request r = {.tenant = tenant,
                      .tokens = tokens,
                      .n_tokens = n,

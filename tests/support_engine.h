@@ -19,8 +19,8 @@ typedef struct seen {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool done, started;
-    uint64_t cancel_after;  /* tokens; 0: never */
-    pthread_mutex_t *gate;  /* the engine's thread passes it when the job has started; NULL: none */
+    uint64_t cancel_after; /* tokens; 0: never */
+    pthread_mutex_t *gate; /* the engine's thread passes it when the job has started; NULL: none */
     size_t n_tokens, n_text, n_progress;
     size_t order; /* in which jobs of this process started */
     int32_t tokens[MAX_ANSWER];
@@ -42,13 +42,14 @@ void wait_tokens(seen *s, size_t n); /* or the end */
 /* n tokens from a seed; 8 buffers in rotation, at most 32768 */
 int32_t *some_tokens(uint64_t seed, size_t n);
 /* Answers of any kind of token, with log-probabilities and five alternatives. */
-job_request request_of(const char *tenant, const int32_t *tokens, size_t n, uint64_t max_tokens, uint64_t seed);
-seen *submit(engine *e, job_request r); /* must be accepted */
+job_request request_of(const char *tenant, const int32_t *tokens, size_t n, uint64_t max_tokens,
+                       uint64_t seed);
+seen *submit(engine *e, job_request r);                            /* must be accepted */
 seen *submit_and_cancel(engine *e, job_request r, uint64_t after); /* so many tokens */
 /* While the test holds the gate the engine does nothing more once this job has started. */
 seen *submit_gated(engine *e, job_request r, pthread_mutex_t *gate);
 seen *run_job(engine *e, job_request r); /* and waits */
-void cancel_job(seen *s); /* unless it is done */
+void cancel_job(seen *s);                /* unless it is done */
 void expect_same_answer(const seen *a, const seen *b);
 
 #endif

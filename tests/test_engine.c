@@ -1,4 +1,5 @@
-/* test_engine.c - many users on one model: each gets, bit for bit, what a lone user would have got. */
+/* test_engine.c - many users on one model: each gets, bit for bit, what a lone user would have got.
+ */
 #include "../server/pace.h"
 #include "support_engine.h"
 
@@ -59,7 +60,8 @@ static void alone(const job_request *r, int32_t *tokens, rwkv_session **out) {
 
 static void check_state(const seen *s, const rwkv_session *expected) {
     assert_non_null(s->state);
-    assert_memory_equal(s->state, rwkv_session_state(expected), rwkv_session_state_len(expected) * sizeof(float));
+    assert_memory_equal(s->state, rwkv_session_state(expected),
+                        rwkv_session_state_len(expected) * sizeof(float));
 }
 
 /* ------------------------------------------------------------------ tests */
@@ -98,7 +100,8 @@ static void nothing_of_a_stop_string_is_kept(void **unused) {
         int32_t tokens[100];
         rwkv_session *expected;
         alone(&r, tokens, &expected);
-        /* A stop that occurs: three bytes of the answer as it would go on; one that begins like it. */
+        /* A stop that occurs: three bytes of the answer as it would go on; one that begins like it.
+         */
         size_t at = 5 + seed, len;
         char stop[4] = {0}, other[4] = {0};
         for (size_t i = 0; i < 3; i++) stop[i] = *rwkv_token_bytes(tokenizer, tokens[at + i], &len);
@@ -118,7 +121,8 @@ static void nothing_of_a_stop_string_is_kept(void **unused) {
         rwkv_session_reset(expected);
         assert_int_equal(rwkv_session_eval(expected, r.tokens, PROMPT, NULL), RWKV_OK);
         size_t visible = s->last.n_visible, evaluated = visible - (s->pending >= 0);
-        if (evaluated) assert_int_equal(rwkv_session_eval(expected, tokens, evaluated, NULL), RWKV_OK);
+        if (evaluated)
+            assert_int_equal(rwkv_session_eval(expected, tokens, evaluated, NULL), RWKV_OK);
         check_state(s, expected);
         stopped++;
         rwkv_session_free(expected);
@@ -228,12 +232,14 @@ static void cancelled_and_stopped_jobs_end(void **unused) {
     engine_free(e);
 }
 
-/* Twenty users of four tenants, prompts from 1 to 700 tokens, in five lanes: as if each had been alone. */
+/* Twenty users of four tenants, prompts from 1 to 700 tokens, in five lanes: as if each had been
+ * alone. */
 static void company_changes_nothing(void **unused) {
     (void)unused;
     enum { USERS = 20 };
     static const char *const tenants[] = {"a", "b", "c", "d"};
-    engine *e = start(&(engine_options){.max_lanes = 5}), *solo = start(&(engine_options){.max_lanes = 1});
+    engine *e = start(&(engine_options){.max_lanes = 5}),
+           *solo = start(&(engine_options){.max_lanes = 1});
     job_request r[USERS];
     seen *s[USERS];
     int32_t *prompts[USERS];
@@ -265,7 +271,8 @@ static void reading_hardly_slows_answers(void **unused) {
     (void)unused;
     uint64_t rng = 8;
     for (int machine = 0; machine < 200; machine++) {
-        const double pass = 1e-3 * pow(10, 2 * rng_uniform(&rng)), row = pass * pow(10, -2.5 * rng_uniform(&rng));
+        const double pass = 1e-3 * pow(10, 2 * rng_uniform(&rng)),
+                     row = pass * pow(10, -2.5 * rng_uniform(&rng));
         pace p = {0};
         double worst = 0, seconds = 0, mixed_rows = 0;
         size_t n_pure = 0;
@@ -433,7 +440,8 @@ static void equal_prompts_are_read_once(void **unused) {
         }
         pthread_mutex_unlock(&gate);
         if (cancel) {
-            while (stats_of(e).tokens_read == 0) nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+            while (stats_of(e).tokens_read == 0)
+                nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
             cancel_job(s[0]);
         }
         for (size_t i = 0; i < USERS; i++) {
@@ -498,10 +506,13 @@ static void a_broken_state_breaks_alone(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(answers_as_the_library_does), cmocka_unit_test(nothing_of_a_stop_string_is_kept),
-        cmocka_unit_test(a_full_queue_says_when),      cmocka_unit_test(bad_requests_are_refused),
+        cmocka_unit_test(answers_as_the_library_does),
+        cmocka_unit_test(nothing_of_a_stop_string_is_kept),
+        cmocka_unit_test(a_full_queue_says_when),
+        cmocka_unit_test(bad_requests_are_refused),
         cmocka_unit_test(tenants_take_turns),
-        cmocka_unit_test(cancelled_and_stopped_jobs_end), cmocka_unit_test(company_changes_nothing),
+        cmocka_unit_test(cancelled_and_stopped_jobs_end),
+        cmocka_unit_test(company_changes_nothing),
         cmocka_unit_test(reading_hardly_slows_answers),
         cmocka_unit_test(a_second_question_reads_only_itself),
         cmocka_unit_test(an_edit_reads_from_the_edited_message),

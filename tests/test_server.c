@@ -147,6 +147,30 @@ static void test_router(void **state) {
     }
 }
 
+extern const char server_openapi[];
+
+/* The document describes every route, and nothing else. */
+static void test_openapi(void **state) {
+    (void)state;
+    json_t *o = json_loads(server_openapi, JSON_REJECT_DUPLICATES, NULL);
+    json_t *paths = json_object_get(o, "paths"), *methods;
+    const char *path, *method;
+    size_t described = 0, n = 0;
+    json_t *value;
+    assert_true(json_is_object(paths));
+    json_object_foreach(paths, path, methods) {
+        json_object_foreach(methods, method, value) described += strcmp(method, "parameters") != 0;
+    }
+    for (const route *t = server_routes; t->method; t++, n++) {
+        char lower[8] = "";
+        for (size_t i = 0; t->method[i]; i++) lower[i] = (char)(t->method[i] | 0x20);
+        if (!json_object_get(json_object_get(paths, t->path), lower))
+            fail_msg("%s %s is not described", t->method, t->path);
+    }
+    assert_int_equal(described, n);
+    json_decref(o);
+}
+
 /* ------------------------------------------------------------------ keys, hosts */
 
 /* The same steps whichever key is right, or none. */
@@ -247,7 +271,7 @@ int main(void) {
         cmocka_unit_test(test_json_out), cmocka_unit_test(test_base64),
         cmocka_unit_test(test_json_in),  cmocka_unit_test(test_router),
         cmocka_unit_test(test_keys),     cmocka_unit_test(test_hosts),
-        cmocka_unit_test(test_split),
+        cmocka_unit_test(test_split),    cmocka_unit_test(test_openapi),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

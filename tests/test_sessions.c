@@ -60,23 +60,26 @@ static struct {
     atomic_size_t n;   /* writes begun */
 } disk = {.gate = PTHREAD_MUTEX_INITIALIZER};
 
-store_result __real_store_put(store *s, const char *space, const char *name, const void *note, size_t n_note,
-                              const void *data, size_t n_data, uint64_t expected, uint64_t ttl, uint64_t *generation,
-                              rwkv_error *err);
-store_result __wrap_store_put(store *s, const char *space, const char *name, const void *note, size_t n_note,
-                              const void *data, size_t n_data, uint64_t expected, uint64_t ttl, uint64_t *generation,
-                              rwkv_error *err);
+store_result __real_store_put(store *s, const char *space, const char *name, const void *note,
+                              size_t n_note, const void *data, size_t n_data, uint64_t expected,
+                              uint64_t ttl, uint64_t *generation, rwkv_error *err);
+store_result __wrap_store_put(store *s, const char *space, const char *name, const void *note,
+                              size_t n_note, const void *data, size_t n_data, uint64_t expected,
+                              uint64_t ttl, uint64_t *generation, rwkv_error *err);
 
-store_result __wrap_store_put(store *s, const char *space, const char *name, const void *note, size_t n_note,
-                              const void *data, size_t n_data, uint64_t expected, uint64_t ttl, uint64_t *generation,
-                              rwkv_error *err) {
+store_result __wrap_store_put(store *s, const char *space, const char *name, const void *note,
+                              size_t n_note, const void *data, size_t n_data, uint64_t expected,
+                              uint64_t ttl, uint64_t *generation, rwkv_error *err) {
     atomic_fetch_add(&disk.n, 1);
     pthread_mutex_lock(&disk.gate);
     pthread_mutex_unlock(&disk.gate);
     const store_result told = (store_result)atomic_load(&disk.result);
     if (told == STORE_OK)
-        return __real_store_put(s, space, name, note, n_note, data, n_data, expected, ttl, generation, err);
-    if (err) *err = (rwkv_error){.code = RWKV_E_IO, .offset = RWKV_NO_OFFSET, .message = "the test says no"};
+        return __real_store_put(s, space, name, note, n_note, data, n_data, expected, ttl,
+                                generation, err);
+    if (err)
+        *err = (rwkv_error){
+            .code = RWKV_E_IO, .offset = RWKV_NO_OFFSET, .message = "the test says no"};
     return told;
 }
 #else
@@ -113,7 +116,8 @@ static engine *start(store *st, const engine_options *options) {
     return e;
 }
 
-static job_request turn_of(const char *tenant, const char *name, uint64_t seed, uint64_t max_tokens) {
+static job_request turn_of(const char *tenant, const char *name, uint64_t seed,
+                           uint64_t max_tokens) {
     const size_t n = 1 + seed % 37;
     job_request r = request_of(tenant, some_tokens(1000 + seed, n), n, max_tokens, seed);
     r.session = name;
@@ -132,8 +136,10 @@ static void alone_turn(alone *a, const job_request *r, const seen *s) {
     rwkv_sampler *p = NULL;
     int32_t id = -1;
     assert_int_equal(rwkv_sampler_new(&p, engine_shape.V, tokenizer, &r->sampling, NULL), RWKV_OK);
-    if (r->n_tokens) assert_int_equal(rwkv_session_eval(a->s, r->tokens, r->n_tokens, NULL), RWKV_OK);
-    else assert_int_equal(rwkv_session_eval(a->s, NULL, 0, NULL), RWKV_OK);
+    if (r->n_tokens)
+        assert_int_equal(rwkv_session_eval(a->s, r->tokens, r->n_tokens, NULL), RWKV_OK);
+    else
+        assert_int_equal(rwkv_session_eval(a->s, NULL, 0, NULL), RWKV_OK);
     a->n += r->n_tokens;
     for (uint64_t i = 0; i < r->max_tokens; i++, a->n++) {
         if (i) assert_int_equal(rwkv_session_eval(a->s, &id, 1, NULL), RWKV_OK);
@@ -144,7 +150,8 @@ static void alone_turn(alone *a, const job_request *r, const seen *s) {
     rwkv_sampler_free(p);
     assert_int_equal(s->last.finish, JOB_LENGTH);
     assert_int_equal(s->last.n_prompt + r->max_tokens, a->n);
-    assert_memory_equal(s->state, rwkv_session_state(a->s), rwkv_session_state_len(a->s) * sizeof(float));
+    assert_memory_equal(s->state, rwkv_session_state(a->s),
+                        rwkv_session_state_len(a->s) * sizeof(float));
     assert_int_equal(s->pending, id);
 }
 
@@ -209,7 +216,9 @@ static void an_unknown_session_and_a_foreign_one_look_the_same(void **unused) {
     assert_int_equal(s->last.session_result, STORE_NONE);
     assert_false(s->last.conflict);
     seen_free(s);
-    static const char *const bad[] = {"", "a/b", "a b", "../x", "\xE4", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+    static const char *const bad[] = {
+        "",     "a/b",  "a b",
+        "../x", "\xE4", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
         r.session = bad[k];
         job *j;
@@ -266,8 +275,10 @@ static void of_two_servers_one_loses(void **unused) {
     seen *fast = run_job(e[1], turn_of("t", "one", 2, 1));
     wait_done(slow);
     assert_int_equal(fast->last.finish, JOB_LENGTH);
-    if (slow->last.finish == JOB_FAILED) assert_true(slow->last.conflict);
-    else assert_int_equal(fast->last.session_generation, 3); /* it had already ended */
+    if (slow->last.finish == JOB_FAILED)
+        assert_true(slow->last.conflict);
+    else
+        assert_int_equal(fast->last.session_generation, 3); /* it had already ended */
     session_info i = info_of(e[0], "t", "one");
     assert_int_equal(i.n_turns, slow->last.finish == JOB_FAILED ? 2 : 3);
     session_info_free(&i);
@@ -312,13 +323,14 @@ static bool count(void *user, const session_info *i) {
 
 static bool rewind_to(engine *e, const char *name, uint64_t turns, seen *s) {
     rwkv_error err = {0};
-    if (session_rewind(e, "t", name, turns, seen_event, s, &err) != SUBMIT_OK) fail_msg("%s", err.message);
+    if (session_rewind(e, "t", name, turns, seen_event, s, &err) != SUBMIT_OK)
+        fail_msg("%s", err.message);
     wait_done(s);
     return s->last.finish == JOB_LENGTH;
 }
 
-/* Forked, renamed, exported and imported sessions go on like the original; after rewinding like one that had never
- * gone further, with snapshots or without. */
+/* Forked, renamed, exported and imported sessions go on like the original; after rewinding like one
+ * that had never gone further, with snapshots or without. */
 static void copies_go_on_alike(void **unused) {
     (void)unused;
     static const engine_options with_cache = {.cache_ram = 1 << 26};
@@ -396,7 +408,8 @@ static void an_imported_state_poisons_no_snapshot(void **unused) {
     float *state = calloc(rwkv_session_state_len(s), sizeof *state);
     assert_int_equal(rwkv_session_set_state(s, state, rwkv_session_state_len(s), NULL), RWKV_OK);
     void *forged = malloc(n);
-    assert_int_equal(rwkv_session_save(s, info.note, info.note_len, 0, forged, n, &len, NULL), RWKV_OK);
+    assert_int_equal(rwkv_session_save(s, info.note, info.note_len, 0, forged, n, &len, NULL),
+                     RWKV_OK);
     assert_int_equal(session_import(e, "t", "forged", forged, len, NULL), STORE_OK);
     job_request r = turn_of("t", "forged", 2, 8);
     seen *lie = run_job(e, r);
@@ -455,8 +468,8 @@ static void limits_are_kept(void **unused) {
     engine_free(e);
 }
 
-/* Thirty-two users of four tenants, six turns each, in eight lanes with room for few snapshots, some of them cancelled
- * on the way; every timeline is that of the user alone. */
+/* Thirty-two users of four tenants, six turns each, in eight lanes with room for few snapshots,
+ * some of them cancelled on the way; every timeline is that of the user alone. */
 static void users_interleaved(void **unused) {
     (void)unused;
     enum { USERS = 32 };
@@ -464,11 +477,13 @@ static void users_interleaved(void **unused) {
     char url[600];
     snprintf(url, sizeof url, "sqlite:%s", temp_path("users.db"));
     store *st = open_store(url);
-    const engine_options o = {.max_lanes = 8, .cache_ram = 1 << 19, .cache_disk = 1 << 20, .snapshot_every = 16};
+    const engine_options o = {
+        .max_lanes = 8, .cache_ram = 1 << 19, .cache_disk = 1 << 20, .snapshot_every = 16};
     engine *e = start(st, &o);
     alone a[USERS] = {0};
     uint64_t rng = 4;
-    for (size_t u = 0; u < USERS; u++) assert_int_equal(rwkv_session_new(&a[u].s, model, NULL), RWKV_OK);
+    for (size_t u = 0; u < USERS; u++)
+        assert_int_equal(rwkv_session_new(&a[u].s, model, NULL), RWKV_OK);
     for (uint64_t turn = 0; turn < TURNS; turn++) {
         seen *s[USERS], *noise[USERS] = {0};
         for (size_t u = 0; u < USERS; u++) {
@@ -488,7 +503,8 @@ static void users_interleaved(void **unused) {
             seen_free(s[u]);
             if (!noise[u]) continue;
             wait_done(noise[u]);
-            assert_true(noise[u]->last.finish == JOB_CANCELLED || noise[u]->last.finish == JOB_LENGTH);
+            assert_true(noise[u]->last.finish == JOB_CANCELLED ||
+                        noise[u]->last.finish == JOB_LENGTH);
             seen_free(noise[u]);
         }
         if (turn % 2 == 0) continue;
@@ -500,8 +516,8 @@ static void users_interleaved(void **unused) {
     store_close(st);
 }
 
-/* Every allocation of a turn fails once. Then the turn fails and can be repeated, or a snapshot less is kept, which
- * nobody notices. */
+/* Every allocation of a turn fails once. Then the turn fails and can be repeated, or a snapshot
+ * less is kept, which nobody notices. */
 static void memory_runs_out_at_any_moment(void **unused) {
     (void)unused;
     if (!heap_is_wrapped) skip();
@@ -552,12 +568,14 @@ static void memory_runs_out_at_any_moment(void **unused) {
 }
 
 #ifdef __linux__
-/* Told to the client and nothing else: the session is what it was, and goes on when the store does. */
+/* Told to the client and nothing else: the session is what it was, and goes on when the store does.
+ */
 static void a_store_that_fails(void **unused) {
     (void)unused;
     static const store_result results[] = {STORE_FULL, STORE_FAILED, STORE_CONFLICT};
     store *st = open_store("memory:");
-    const engine_options o = {.cache_ram = 6000, .cache_disk = 1 << 20}; /* room for one snapshot: the rest is written */
+    const engine_options o = {
+        .cache_ram = 6000, .cache_disk = 1 << 20}; /* room for one snapshot: the rest is written */
     engine *e = start(st, &o), *other = start(NULL, NULL);
     alone a = {0};
     assert_int_equal(rwkv_session_new(&a.s, model, NULL), RWKV_OK);
@@ -587,7 +605,8 @@ static void a_store_that_fails(void **unused) {
     store_close(st);
 }
 
-/* While one turn is being written the others are answered; the last event of that turn comes after the write. */
+/* While one turn is being written the others are answered; the last event of that turn comes after
+ * the write. */
 static void a_slow_store_delays_its_own_turn_only(void **unused) {
     (void)unused;
     engine *e = start(NULL, NULL);

@@ -1,5 +1,5 @@
-/* test_tree.c - snapshots by prefix: found when every token is the same and never otherwise, within a budget, in RAM
- * and in the store. */
+/* test_tree.c - snapshots by prefix: found when every token is the same and never otherwise, within
+ * a budget, in RAM and in the store. */
 #include "../server/tree.h"
 #include "support_engine.h"
 
@@ -46,7 +46,8 @@ static void write_all(tree *t) {
 
 static tree *make_of(rwkv_model *m, store *st, uint64_t ram, uint64_t mask) {
     tree *t = NULL;
-    tree_options o = {.model = m, .st = st, .ram = ram, .disk = 1 << 26, .hash_mask = mask, .write = write_later};
+    tree_options o = {
+        .model = m, .st = st, .ram = ram, .disk = 1 << 26, .hash_mask = mask, .write = write_later};
     assert_int_equal(tree_new(&t, &o, NULL), RWKV_OK);
     return t;
 }
@@ -82,7 +83,8 @@ static size_t find(tree *t, const char *tenant, const int32_t *ids, size_t n) {
     snapshot *s = tree_find(t, tenant, ids, n, true);
     if (!s || !s->session) return 0;
     rwkv_session *expected = read_tokens(model, ids, s->n);
-    assert_memory_equal(rwkv_session_state(s->session), rwkv_session_state(expected), info.state_bytes);
+    assert_memory_equal(rwkv_session_state(s->session), rwkv_session_state(expected),
+                        info.state_bytes);
     rwkv_session_free(expected);
     return s->n;
 }
@@ -97,7 +99,8 @@ static size_t find_stored(tree *t, const char *tenant, const int32_t *ids, size_
     tree_pin(s);
     if (snapshot_read(t, s, ids, into)) {
         rwkv_session *expected = read_tokens(model, ids, s->n);
-        assert_memory_equal(rwkv_session_state(into), rwkv_session_state(expected), info.state_bytes);
+        assert_memory_equal(rwkv_session_state(into), rwkv_session_state(expected),
+                            info.state_bytes);
         assert_int_equal(rwkv_session_n_tokens(into), s->n);
         rwkv_session_free(expected);
         found = s->n;
@@ -156,7 +159,8 @@ static void a_collision_is_a_miss(void **unused) {
     keep(t, "x", b, 64, false);
     assert_int_equal(find(t, "x", a, 64), 64);
     assert_int_equal(find(t, "x", b, 64), 64);
-    /* In the store both have one name: one of them is there, the other a candidate that turns out to be wrong. */
+    /* In the store both have one name: one of them is there, the other a candidate that turns out
+     * to be wrong. */
     tree_flush(t, 10);
     tree_free(t);
     t = make(st, 1 << 26, UINT64_C(1) << 63);
@@ -190,7 +194,8 @@ static void the_budget_is_kept(void **unused) {
         }
         assert_int_equal(tree_get_stats(t).n_ram, ROOM);
         assert_int_equal(tree_get_stats(t).n_stored, with_store ? N - ROOM : 0);
-        assert_int_equal(find(t, "a", some_tokens(1, 40), 40), 0); /* used longest ago: not in RAM */
+        assert_int_equal(find(t, "a", some_tokens(1, 40), 40),
+                         0); /* used longest ago: not in RAM */
         assert_int_equal(find_stored(t, "a", some_tokens(1, 40), 40), with_store ? 40 : 0);
         tree_reserve(t, budget);
         write_all(t);
@@ -277,14 +282,19 @@ static void a_damaged_record_is_a_miss(void **unused) {
         uint8_t *data = malloc(n), *note = malloc(n_note);
         memcpy(data, whole.data, n);
         memcpy(note, whole.note, n_note);
-        if (round % 3 == 0) data[rng_u64(&rng) % n] ^= (uint8_t)(1 + rng_u64(&rng) % 255);
-        else if (round % 3 == 1) note[rng_u64(&rng) % n_note] ^= (uint8_t)(1 + rng_u64(&rng) % 255);
-        else n = rng_u64(&rng) % n;
-        assert_int_equal(store_put(st, "snapshot", name, note, n_note, data, n, STORE_ANY, 0, NULL, NULL), STORE_OK);
+        if (round % 3 == 0)
+            data[rng_u64(&rng) % n] ^= (uint8_t)(1 + rng_u64(&rng) % 255);
+        else if (round % 3 == 1)
+            note[rng_u64(&rng) % n_note] ^= (uint8_t)(1 + rng_u64(&rng) % 255);
+        else
+            n = rng_u64(&rng) % n;
+        assert_int_equal(
+            store_put(st, "snapshot", name, note, n_note, data, n, STORE_ANY, 0, NULL, NULL),
+            STORE_OK);
         assert_int_equal(find_stored(t, "a", ids, 60), 0);
         /* It was forgotten; list it again, whole. */
-        assert_int_equal(store_put(st, "snapshot", name, whole.note, whole.n_note, whole.data, (size_t)whole.n_data,
-                                   STORE_ANY, 0, NULL, NULL),
+        assert_int_equal(store_put(st, "snapshot", name, whole.note, whole.n_note, whole.data,
+                                   (size_t)whole.n_data, STORE_ANY, 0, NULL, NULL),
                          STORE_OK);
         assert_true(snapshot_list(t, &l));
         tree_merge(t, &l);
@@ -352,9 +362,12 @@ static void as_a_plain_list_does(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_longest_beginning_is_found),     cmocka_unit_test(a_collision_is_a_miss),
-        cmocka_unit_test(the_budget_is_kept),                 cmocka_unit_test(a_slow_writer_costs_snapshots_only),
-        cmocka_unit_test(a_restart_finds_what_was_stored),    cmocka_unit_test(a_damaged_record_is_a_miss),
+        cmocka_unit_test(the_longest_beginning_is_found),
+        cmocka_unit_test(a_collision_is_a_miss),
+        cmocka_unit_test(the_budget_is_kept),
+        cmocka_unit_test(a_slow_writer_costs_snapshots_only),
+        cmocka_unit_test(a_restart_finds_what_was_stored),
+        cmocka_unit_test(a_damaged_record_is_a_miss),
         cmocka_unit_test(what_is_forgotten_is_not_tried_again),
         cmocka_unit_test(as_a_plain_list_does),
     };

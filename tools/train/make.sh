@@ -39,9 +39,9 @@ fi
 python plot.py build/run/log.jsonl build/loss.svg
 
 # The files that ship
-cp build/run/model.pth build/rwkv-demo.pth
+cp build/run/model.pth build/rwkv.c-demo-7.4M.pth
 for type in F16 Q8_0; do
-    "$rwkv" convert build/rwkv-demo.pth "build/rwkv-demo-$type.gguf" --type "$type" --force \
+    "$rwkv" convert build/rwkv.c-demo-7.4M.pth "build/rwkv-demo-$type.gguf" --type "$type" --force \
         --vocab build/vocab.txt --template world --sampling greedy
 done
 mkdir -p "$demo"
@@ -51,5 +51,5 @@ cp build/loss.svg build/run/log.jsonl .
 # What it can do, what types cost, how many activations are zero
 python evaluate.py "$rwkv" "$demo/rwkv-demo-Q8_0.gguf" "$demo/held-out.jsonl" | tee build/accuracy.md
 python quant_table.py "$rwkv" "$demo" | tee build/quantization.md
-python zeros.py build/rwkv-demo.pth build/vocab.txt "$demo/held-out.jsonl" | tee build/zeros.md
+python zeros.py build/rwkv.c-demo-7.4M.pth build/vocab.txt "$demo/held-out.jsonl" | tee build/zeros.md
 python quantization.py ../../docs/QUANTIZATION.md build/quantization.md build/zeros.md build/accuracy.md

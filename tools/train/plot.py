@@ -48,7 +48,7 @@ def main():
     held = [(x(r["tokens"]), y_share(r["held_out"])) for r in rows if "held_out" in r]
     parts.append(line(held, "#b0521c"))
     parts.append(label(LEFT + 8, TOP + 12, "loss of answers", "start", "#1f5fa8"))
-    parts.append(label(WIDTH - RIGHT - 8, TOP + 12, "held-out questions right", "end", "#b0521c"))
+    parts.append(label(WIDTH - RIGHT - 8, TOP + 50, "held-out questions right", "end", "#b0521c"))
     open(sys.argv[2], "w").write("\n".join(parts + ["</svg>"]) + "\n")
 
 
