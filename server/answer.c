@@ -540,6 +540,7 @@ static submit_result submit_choice(answer *a, choice *c, const ask *q, double *w
                      .stops = stops,
                      .n_stops = n_stops,
                      .ignore_end = q->ignore_end,
+                     .end_is_stop = q->chat,
                      .n_top = q->n_top,
                      .logprobs = q->logprobs,
                      .no_cache = q->no_cache,

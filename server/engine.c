@@ -154,6 +154,7 @@ static rwkv_status make_job(engine *e, const job_request *r, job **out, rwkv_err
     j->n_top = r->n_top;
     j->logprobs = r->logprobs;
     j->ignore_end = r->ignore_end;
+    j->end_is_stop = r->end_is_stop;
     j->no_cache = r->no_cache;
     j->on_event = r->on_event;
     j->user = r->user;

@@ -114,6 +114,8 @@ typedef struct job_request {
     const char *const *stops; /* copied */
     size_t n_stops;
     bool ignore_end;
+    bool end_is_stop; /* the end token takes along what may be the beginning of a stop: of a chat's last answer,
+                         the blank line before a turn that does not come */
     uint32_t n_top;          /* alternatives per token, 0..20 */
     bool logprobs;
     bool no_cache;           /* neither look up nor keep snapshots */

@@ -45,7 +45,7 @@ struct job {
     size_t n_note;
     uint64_t max_tokens;
     uint32_t n_top;
-    bool logprobs, ignore_end, no_cache;
+    bool logprobs, ignore_end, end_is_stop, no_cache;
     rwkv_sampling sampling; /* its bias and the stops are the job's */
     char **stops;
     size_t n_stops;

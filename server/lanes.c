@@ -83,8 +83,8 @@ static void end_answer(engine *e, lane *l, job_finish how) {
         settle(e, l);
 }
 
-/* A stop string is complete. Takes it and all behind it out of the text; the session goes back to
- * the copy if it has seen any of that. Of a token that holds the last visible bytes and the first
+/* What a stop string claims, and all behind it, leaves the text; the session goes back to the copy
+ * if it has seen any of that. Of a token that holds the last visible bytes and the first
  * of the stop, the visible bytes are tokenized again. */
 static rwkv_status cut_at_stop(engine *e, lane *l, rwkv_error *err) {
     transcript *text = l->job->text;
@@ -165,7 +165,14 @@ static void answer(engine *e, lane *l) {
     l->n_generated++;
     e->n_generated++;
     if (id == e->end && !j->ignore_end) {
-        end_answer(e, l, JOB_STOP);
+        rwkv_status st = j->end_is_stop ? cut_at_stop(e, l, &l->err) : RWKV_OK;
+        if (j->end_is_stop) rwkv_stream_reset(j->stream); /* nothing of it is text */
+        if (st == RWKV_E_NOMEM)
+            fail_nomem(e, l);
+        else if (st != RWKV_OK)
+            lane_fail(e, l, NULL);
+        else
+            end_answer(e, l, JOB_STOP);
         return;
     }
     if (!transcript_add(&j->text, &id, 1)) {
