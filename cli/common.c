@@ -444,8 +444,8 @@ int cli_open_model_or_demo(rwkv_model **out, const char *path, const model_args 
     if (code) return code;
     rwkv_model_info(*out, &info);
     fprintf(stderr,
-            T("This is the demo model: %.1f M parameters, trained for rwkv.c on countries, words, sums "
-              "and poems.\nReal models: the .pth files of BlinkDL/rwkv7-g1 on Hugging Face or "
+            T("This is the demo model: %.1f M parameters, trained for rwkv.c on countries, words, "
+              "sums and poems.\nReal models: the .pth files of BlinkDL/rwkv7-g1 on Hugging Face or "
               "ModelScope; then: rwkv chat FILE\n",
               "这是演示模型：%.1f M 参数，为 rwkv.c 训练，只懂国家、单词、算术和诗歌。\n"
               "真正的模型：Hugging Face 或 ModelScope 上 BlinkDL/rwkv7-g1 的 .pth 文件；然后：rwkv "

@@ -1,5 +1,5 @@
-/* test_demo.c - the model that ships (models/demo) answers what its data card says it can: through the
- * library, through `rwkv run` and `rwkv chat`, with and without MODEL. The file is part of the
+/* test_demo.c - the model that ships (models/demo) answers what its data card says it can: through
+ * the library, through `rwkv run` and `rwkv chat`, with and without MODEL. The file is part of the
  * sources: without it these tests fail. */
 #include "support.h"
 
