@@ -138,7 +138,7 @@ void cli_progress(const char *what, uint64_t done, uint64_t total, const char *u
 double cli_seconds(void); /* monotonic clock */
 
 /* ---- input */
-/* stdin or a file, whole. "-" is stdin. */
+/* stdin or a file, whole, and a NUL that *len does not count. "-" is stdin. */
 int cli_read_input(const char *path, char **data, size_t *len);
 /* A text's ids, malloc'd with room for one more; prints errors. prompt_end: the model continues
  * from here (RWKV_ENCODE_PROMPT). */

@@ -273,6 +273,7 @@ static int read_stdin(char **data, size_t *len) {
         if (cli_interrupted()) return EXIT_INTERRUPTED;
         return cli_fail(EXIT_INPUT, T("standard input: %s", "标准输入：%s"), strerror(errno));
     }
+    buf[n] = '\0'; /* n < cap: the last read found nothing */
     *data = buf;
     *len = n;
     return EXIT_OK;
@@ -285,7 +286,10 @@ int cli_read_input(const char *path, char **data, size_t *len) {
     if (rwkv_file_read(path, 0, &file, len, &err) != RWKV_OK) return cli_input_error(&err, path);
     /* The library's allocator need not be malloc's. */
     *data = malloc(*len + 1);
-    if (*data) memcpy(*data, file, *len);
+    if (*data) {
+        memcpy(*data, file, *len);
+        (*data)[*len] = '\0';
+    }
     rwkv_free(file);
     return *data ? EXIT_OK : cli_fail(EXIT_SYSTEM, T("%s: out of memory", "%s：内存不足"), path);
 }

@@ -17,7 +17,7 @@ import time
 RWKV = os.environ["RWKV"]
 MODELS = os.environ["MODELS"]
 LETTERS = {str(i): 60 for i in range(97, 105)}
-SLOW = 8 if os.environ.get("ASAN_OPTIONS") or os.environ.get("TSAN_OPTIONS") else 1
+SLOW = 8 if os.environ.get("SANITIZED") else 1  # and its memory says nothing of ours
 
 
 class Server:
