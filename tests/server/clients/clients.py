@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
@@ -72,6 +73,7 @@ def main():
             left = [line for line in text.split("\n") if line.startswith(("rwkv_jobs_running ", "rwkv_jobs_queued "))]
             if len(left) == 2 and all(line.endswith(" 0") for line in left):
                 break
+            time.sleep(0.05)
         else:
             sys.exit("jobs are left: %s" % left)
         assert 'rwkv_jobs_total{finish="cancelled"} 0' not in text, "nothing was cancelled"
