@@ -17,7 +17,7 @@
 
 /* Words (pairs of activations) of one piece of a row; the odd lines keep the rows of a panel out of
  * each other's cache sets. */
-enum { PIECE = 512, STRIDE = PIECE + 16 };
+enum { PIECE = 512, STRIDE = PIECE + 16, AHEAD = 64 };
 
 /* n floats, 2 * PIECE at most, as pairs of bfloats; an odd last one gets a zero. */
 static void round_piece(const float *x, size_t n, uint32_t *out) {
@@ -47,6 +47,8 @@ INLINE void piece_tile(const int NS, const int NT, const uint8_t *strip, size_t 
     }
     for (size_t k = 0; k < n; k++) {
         __m512i w[4];
+        UNROLL for (int s = 0; s < NS && NT > 4; s++) /* as fetch_ahead of packed.h */
+            _mm_prefetch(strip + (size_t)s * strip_bytes + (k + AHEAD) * RW_LINE, _MM_HINT_T1);
         UNROLL for (int s = 0; s < NS; s++) w[s] =
             _mm512_loadu_si512(strip + (size_t)s * strip_bytes + k * RW_LINE);
         UNROLL for (int t = 0; t < NT; t++) {

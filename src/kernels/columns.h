@@ -14,6 +14,7 @@ INLINE void put_wide(const rw_pack P, uint8_t *p, vi v) {
 INLINE void widen(const rw_pack P, const uint8_t *tile, size_t n_tiles, uint8_t *out) {
     const size_t scales = rw_pack_tile_bytes(P) - rw_pack_scales_at(P);
     for (size_t k = 0; k < n_tiles; k++, tile += rw_pack_tile_bytes(P), out += rw_wide_bytes(P)) {
+        fetch_ahead(tile, rw_pack_tile_bytes(P));
         if (P == RW_PACK_8) memcpy(out, tile, 16 * RW_LINE);
         UNROLL for (int i = 0; i < 16 && P != RW_PACK_8; i++) {
             UNROLL for (int part = 0; part < PARTS; part++)
@@ -171,6 +172,7 @@ INLINE void widen_block(const rw_pack P, const uint8_t *slab, size_t n_tiles, ui
                         size_t out_stride) {
     const size_t n_scales = (size_t)rw_pack_scales(P) / 2;
     for (size_t k = 0; k < 2 * n_tiles; k++, slab += rw_slab_bytes(P)) {
+        fetch_ahead(slab, rw_slab_bytes(P));
         uint8_t *tile = out + k / 2 * rw_wide_bytes(P), *lines = tile + 8 * (k % 2) * RW_LINE;
         for (uint8_t i = 0; i < 32; i += 4, lines += RW_LINE) {
             const uint8_t c[4] = {i, (uint8_t)(i + 1), (uint8_t)(i + 2), (uint8_t)(i + 3)};

@@ -91,6 +91,12 @@ INLINE void packed_columns(const rw_pack P, const int NT, const uint8_t *tile,
         fused(min, all_floats(min_factor(base, x + t, s)), sum[t]);
 }
 
+/* Reads that wait for arithmetic are too slow for the processor to see them as a stream. */
+INLINE void fetch_ahead(const uint8_t *p, const size_t n) {
+    enum { AHEAD = 8192 };
+    for (size_t at = 0; at < n; at += RW_LINE) fetch(p + AHEAD + at);
+}
+
 /* All rows for NT tokens; x_stride: tokens from tile to tile. */
 INLINE void packed_rows(const rw_pack P, const int NT, const uint8_t *strip, size_t cols,
                         size_t n_rows, const rw_act *x, size_t x_stride, float scale, float *y,
@@ -104,6 +110,7 @@ INLINE void packed_rows(const rw_pack P, const int NT, const uint8_t *strip, siz
         vf sum[RW_PANEL];
         UNROLL for (int t = 0; t < NT; t++) sum[t] = all_floats(0.0f);
         for (size_t i = 0; i < n_tiles; i++, a += x_stride, tile += rw_pack_tile_bytes(P)) {
+            if (NT > 2) fetch_ahead(tile, rw_pack_tile_bytes(P));
             UNROLL for (int s = 0; s < rw_pack_scales(P); s++)
                 packed_columns(P, NT, tile + 4 * lane, tile + 2 * lane, s, a, sum);
         }

@@ -117,13 +117,16 @@ static void wide_rows(const job *j, size_t i, size_t row, size_t n_rows, float *
                                         sums + (s * T + t) * RW_STRIP_ROWS);
         }
     }
-    float factor[RW_BLOCK_ROWS];
-    for (size_t s = 0; s < strips; s++) memcpy(factor + s * RW_STRIP_ROWS, from + s * strip_bytes, RW_FACTORS);
-    for (size_t r = 0; r < n_rows; r++) factor[r] *= w->scale;
-    for (size_t t = 0; t < T; t++) {
-        float *y = p->y + t * y_stride(p) + row;
-        for (size_t r = 0; r < n_rows; r++)
-            y[r] = factor[r] * sums[(r / RW_STRIP_ROWS * T + t) * RW_STRIP_ROWS + r % RW_STRIP_ROWS];
+    for (size_t s = 0; s < strips; s++) {
+        float factor[RW_STRIP_ROWS];
+        size_t first = s * RW_STRIP_ROWS, n = n_rows - first < RW_STRIP_ROWS ? n_rows - first : RW_STRIP_ROWS;
+        memcpy(factor, from + s * strip_bytes, sizeof factor);
+        for (size_t r = 0; r < RW_STRIP_ROWS; r++) factor[r] *= w->scale;
+        for (size_t t = 0; t < T; t++) {
+            float *sum = sums + (s * T + t) * RW_STRIP_ROWS;
+            for (size_t r = 0; r < RW_STRIP_ROWS; r++) sum[r] *= factor[r];
+            memcpy(p->y + t * y_stride(p) + row + first, sum, n * sizeof *sum);
+        }
     }
 }
 
@@ -146,7 +149,7 @@ static void strip_rows(const job *j, size_t i, size_t begin, size_t end) {
 static void packed_rows(const job *j, size_t i, size_t begin, size_t end, uint32_t thread) {
     const rw_product *p = &j->list[i];
     const rw_mat *w = p->w;
-    bool simple = rw_pack_bits(w->pack) == 4 || rw_pack_bits(w->pack) == 8;
+    bool simple = rw_pack_bits(w->pack) == 4 || rw_pack_bits(w->pack) == 5 || rw_pack_bits(w->pack) == 8;
     if (w->by_columns && j->n_rows <= RW_FEW) {
         j->m->k->matmul_columns[w->pack](w->packed + begin / RW_BLOCK_ROWS * rw_block_bytes(w->pack, w->cols),
                                          w->cols, end - begin, j->acts[i], j->m->chosen, j->n_rows, w->scale,
