@@ -1,6 +1,6 @@
 /* kernels.c - what each kernel does on one core with weights in the second-level cache: GMAC/s for
  * several widths and, for one token, GB/s of weights. `bench_kernels [ISA...]`; docs/PERF.md. F16 is
- * multiplied as stored, BF16 in strips where there is an instruction for that. */
+ * multiplied as stored, BF16 in blocks where there is an instruction for that. */
 #include "kernels/kernels.h"
 #include <math.h>
 #include <stdio.h>
@@ -24,6 +24,7 @@ typedef struct product {
     size_t bytes;
     const float *x;
     rw_act *acts;
+    rw_pairs *pairs;
     float *y;
 } product;
 
@@ -33,7 +34,7 @@ static void multiply(const product *p, size_t tokens) {
     if (pack != RW_NOT_PACKED)
         k->matmul_packed[pack](p->weights, COLS, ROWS, p->acts, tokens, 1, p->y, ROWS);
     else if (p->bfloats)
-        k->matmul_bf16_strips(p->weights, COLS, ROWS, p->x, COLS, tokens, 1, p->y, ROWS);
+        k->matmul_bf16_blocks(p->weights, COLS, ROWS, p->pairs, tokens, false, 1, p->y, ROWS);
     else if (p->type == RW_F32)
         k->matmul_f32((const float *)(const void *)p->weights, COLS, ROWS, p->x, COLS, tokens, COLS,
                       1, p->y, ROWS);
@@ -62,14 +63,15 @@ static void measure(const rw_kernels *k, rw_type type) {
     rw_pack pack = rw_pack_of(type);
     uint64_t row_bytes;
     if (!rw_type_bytes(type, COLS, &row_bytes)) return;
-    product p = {.k = k, .type = type, .bfloats = type == RW_BF16 && k->matmul_bf16_strips};
+    product p = {.k = k, .type = type, .bfloats = type == RW_BF16 && k->matmul_bf16_blocks};
     p.bytes = pack == RW_NOT_PACKED ? ROWS * row_bytes
                                     : ROWS / RW_STRIP_ROWS * rw_pack_strip_bytes(pack, COLS);
     uint8_t *rows = rw_alloc_aligned(ROWS * row_bytes), *strips = rw_alloc_aligned(p.bytes);
     float *x = rw_alloc_aligned(RW_PANEL * COLS * sizeof *x);
     p.acts = rw_alloc_aligned(RW_PANEL * rw_pack_tiles(COLS) * sizeof *p.acts);
+    p.pairs = rw_alloc_aligned(RW_PANEL * rw_pack_tiles(COLS) * sizeof *p.pairs);
     p.y = rw_alloc_aligned(RW_PANEL * ROWS * sizeof *p.y);
-    if (!rows || !strips || !x || !p.acts || !p.y) exit(1);
+    if (!rows || !strips || !x || !p.acts || !p.pairs || !p.y) exit(1);
     for (size_t i = 0; i < RW_PANEL * COLS; i++) x[i] = sinf((float)i);
     for (size_t i = 0; i < ROWS * row_bytes; i++) rows[i] = type <= RW_F16 ? 0 : (uint8_t)(i * 37 % 60);
     p.weights = p.bfloats ? strips : rows; /* all zero: as fast as any */
@@ -83,6 +85,8 @@ static void measure(const rw_kernels *k, rw_type type) {
     printf("%-13s %-7s", k->name, rw_type_name(type));
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
         for (size_t t = 0; t < widths[i]; t++) k->quantize(x + t * COLS, COLS, p.acts + t, widths[i]);
+        for (size_t t = 0; t < widths[i] && p.bfloats; t++)
+            k->round_bf16(x + t * COLS, COLS, p.pairs + t, widths[i]);
         double s = time_of(&p, widths[i]);
         if (i == 0) printf(" %6.1f GB/s ", (double)p.bytes / s * 1e-9);
         printf(" x%zu %6.1f", widths[i], (double)(ROWS * COLS * widths[i]) / s * 1e-9);
@@ -92,6 +96,7 @@ static void measure(const rw_kernels *k, rw_type type) {
     rw_free_aligned(strips);
     rw_free_aligned(x);
     rw_free_aligned(p.acts);
+    rw_free_aligned(p.pairs);
     rw_free_aligned(p.y);
 }
 

@@ -73,9 +73,9 @@ static void test_tables_are_complete(void **state) {
     for (int i = 0; i < n_tables; i++) {
         void (*fields[(sizeof(rw_kernels) - sizeof(char *)) / sizeof(void (*)(void))])(void);
         memcpy(fields, &tables[i]->decode, sizeof fields);
-        const size_t optional = offsetof(rw_kernels, matmul_bf16_strips) / sizeof *fields - 1;
+        const size_t optional = offsetof(rw_kernels, round_bf16) / sizeof *fields - 1; /* and the next */
         for (size_t f = RW_TYPE_COUNT; f < sizeof fields / sizeof *fields; f++)
-            if (f != optional) assert_non_null(fields[f]);
+            if (f != optional && f != optional + 1) assert_non_null(fields[f]);
         for (uint32_t t = 0; t < RW_TYPE_COUNT; t++) {
             assert_int_equal(tables[i]->decode[t] != NULL, rw_type_is_float((rw_type)t));
         }
@@ -616,7 +616,7 @@ static void test_wide_strips(void **state) {
     }
 }
 
-/* ---- strips of bfloat16 */
+/* ---- blocks of bfloat16 */
 
 static float as_bfloat(float v) {
     return rw_bf16_to_f32(rw_f32_to_bf16(v));
@@ -632,39 +632,53 @@ static float bfloat_product(const float *w, const float *x, size_t n, float scal
     return sum * scale;
 }
 
-static void check_bf16_strips(const rw_kernels *k, size_t rows, size_t cols, size_t tokens) {
-    size_t stride = rows + 3, strip = rw_bf16_strip_bytes(cols), n_strips = (rows + 15) / 16;
+/* zeros: of sixteen inputs, the same ones for all tokens. */
+static void check_bf16_blocks(const rw_kernels *k, size_t rows, size_t cols, size_t tokens, size_t zeros) {
+    size_t stride = rows + 3, block = rw_bf16_block_bytes(cols), tiles = rw_pack_tiles(cols);
+    size_t n_blocks = (rows + RW_BF16_ROWS - 1) / RW_BF16_ROWS;
     guarded w = random_floats(rows * cols, rows + cols, 1.0f),
             x = random_floats(tokens * cols, cols + tokens, 2.0f);
-    guarded strips = guard_new(n_strips * strip),
+    guarded blocks = guard_new(n_blocks * block), pairs = guard_new(tokens * tiles * sizeof(rw_pairs)),
             y = guard_new((tokens * stride - 3) * sizeof(float));
-    const float *wp = w.p, *xp = x.p, *yp = y.p;
-    for (size_t s = 0; s < n_strips; s++)
-        rw_pack_bf16_strip(RW_F32, (const uint8_t *)(wp + 16 * s * cols), cols * sizeof *wp,
-                           rows - 16 * s < 16 ? rows - 16 * s : 16, cols,
-                           (uint8_t *)strips.p + s * strip);
-    k->matmul_bf16_strips(strips.p, cols, rows, xp, cols, tokens, 0.7f, y.p, stride);
-    for (size_t t = 0; t < tokens; t++) {
-        for (size_t r = 0; r < rows; r++) {
-            float want = bfloat_product(wp + r * cols, xp + t * cols, cols, 0.7f);
-            same_bits(&yp[t * stride + r], &want, 1);
-        }
-        for (size_t i = 0; i < 3 && t + 1 < tokens; i++) assert_true(yp[t * stride + rows + i] == 0);
+    const float *wp = w.p, *yp = y.p;
+    float *xp = x.p;
+    for (size_t i = 0; i < tokens * cols; i++)
+        if (i % cols * 7 % 16 < zeros) xp[i] = 0;
+    for (size_t b = 0; b < n_blocks; b++) {
+        size_t row = b * RW_BF16_ROWS, n = rows - row < RW_BF16_ROWS ? rows - row : RW_BF16_ROWS;
+        rw_pack_bf16_block(RW_F32, (const uint8_t *)(wp + row * cols), cols * sizeof *wp, n, cols,
+                           (uint8_t *)blocks.p + b * block);
     }
-    guarded all[] = {w, x, strips, y};
-    for (int g = 0; g < 4; g++) guard_free(all[g]);
+    for (size_t t = 0; t < tokens; t++) {
+        size_t panel = t - t % RW_PANEL, width = tokens - panel < RW_PANEL ? tokens - panel : RW_PANEL;
+        k->round_bf16(xp + t * cols, cols, (rw_pairs *)pairs.p + panel * tiles + t % RW_PANEL, width);
+    }
+    for (int sparse = 0; sparse < 2; sparse++) {
+        memset(y.p, 0, (tokens * stride - 3) * sizeof(float));
+        k->matmul_bf16_blocks(blocks.p, cols, rows, pairs.p, tokens, sparse, 0.7f, y.p, stride);
+        for (size_t t = 0; t < tokens; t++) {
+            for (size_t r = 0; r < rows; r++) {
+                float want = bfloat_product(wp + r * cols, xp + t * cols, cols, 0.7f);
+                same_bits(&yp[t * stride + r], &want, 1);
+            }
+            for (size_t i = 0; i < 3 && t + 1 < tokens; i++) assert_true(yp[t * stride + rows + i] == 0);
+        }
+    }
+    guarded all[] = {w, x, blocks, pairs, y};
+    for (int g = 0; g < 5; g++) guard_free(all[g]);
 }
 
-static void test_bf16_strips(void **state) {
+static void test_bf16_blocks(void **state) {
     (void)state;
     for (int i = 0; i < n_tables; i++) {
-        if (!tables[i]->matmul_bf16_strips) continue;
+        if (!tables[i]->matmul_bf16_blocks) continue;
         for (size_t cols = 1; cols <= 70; cols++)
-            check_bf16_strips(tables[i], 1 + cols % 40, cols, 1 + cols % 13);
+            check_bf16_blocks(tables[i], 1 + cols % 40, cols, 1 + cols % 13, cols % 17);
         for (size_t tokens = 1; tokens <= 27; tokens++)
-            check_bf16_strips(tables[i], 5 * tokens, 96, tokens);
-        check_bf16_strips(tables[i], 83, 1024, 5);
-        check_bf16_strips(tables[i], 67, 2500, 3); /* several pieces of a row */
+            check_bf16_blocks(tables[i], 11 * tokens, 96, tokens, tokens % 17);
+        check_bf16_blocks(tables[i], 83, 1024, 5, 12);
+        for (size_t zeros = 0; zeros <= 16; zeros += 4) /* several pieces of a row */
+            check_bf16_blocks(tables[i], 135, 2500, 1 + zeros / 4, zeros);
     }
 }
 
@@ -1078,7 +1092,7 @@ int main(void) {
         cmocka_unit_test(test_packed_tiles),
         cmocka_unit_test(test_columns_skip_zeros),
         cmocka_unit_test(test_wide_strips),
-        cmocka_unit_test(test_bf16_strips),
+        cmocka_unit_test(test_bf16_blocks),
         cmocka_unit_test(test_layer_norm),
         cmocka_unit_test(test_mixes),
         cmocka_unit_test(test_function_accuracy),

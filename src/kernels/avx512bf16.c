@@ -1,4 +1,4 @@
-/* avx512bf16.c - products with strips of bfloat16 (quant/pack.h) for x86-64 with AVX512-BF16: one
+/* avx512bf16.c - products with blocks of bfloat16 (quant/pack.h) for x86-64 with AVX512-BF16: one
  * instruction multiplies two columns of each of sixteen rows and adds them up. Activations are
  * rounded to bfloat16 on the way.
  *
@@ -15,44 +15,46 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* Words (pairs of activations) of one piece of a row; the odd lines keep the rows of a panel out of
- * each other's cache sets. */
-enum { PIECE = 512, STRIDE = PIECE + 16, AHEAD = 64 };
+/* One or two tokens go through memory once; words are fetched AHEAD if some are left out. More tokens
+ * take a piece of so many tiles several times, from the second-level cache, and fetch the next one
+ * meanwhile. */
+enum { STRIPS = RW_BF16_ROWS / 16, WORDS = RW_TILE_COLS / 2, PIECE = 8, AHEAD = 16 };
 
-/* n floats, 2 * PIECE at most, as pairs of bfloats; an odd last one gets a zero. */
-static void round_piece(const float *x, size_t n, uint32_t *out) {
+void rw_round_bf16(const float *x, size_t n, rw_pairs *out, size_t stride) {
     for (size_t k = 0; k < n; k += 32) {
         size_t rest = n - k;
         __mmask32 mask = rest >= 32 ? 0xffffffffu : (1u << rest) - 1;
         __m512 lo = _mm512_maskz_loadu_ps((__mmask16)mask, x + k);
         __m512 hi = _mm512_maskz_loadu_ps((__mmask16)(mask >> 16), x + k + 16);
         __m512bh both = _mm512_cvtne2ps_pbh(hi, lo);
-        memcpy(out + k / 2, &both, sizeof both);
+        memcpy(out[k / RW_TILE_COLS * stride].word + k / 2 % WORDS, &both, sizeof both);
     }
 }
 
-/* NS strips with NT tokens; `n` words of each. The sums come from y and go there, where they wait
- * from piece to piece. */
-INLINE void piece_tile(const int NS, const int NT, const uint8_t *strip, size_t strip_bytes,
-                       size_t n, const uint32_t *x, bool first, float scale, float *y,
+/* NS strips with NT tokens: n words of each, those chosen, or all if that is NULL. x_stride: tokens from
+ * tile to tile. The sums come from y and go there, where they wait from piece to piece. */
+INLINE void piece_tile(const int NS, const int NT, const uint8_t *lines, size_t n, const rw_pairs *x,
+                       size_t x_stride, const uint32_t *chosen, bool first, float scale, float *y,
                        size_t y_stride, size_t n_rows) {
-    __m512 acc[4][RW_PANEL];
-    __mmask16 mask[4];
+    __m512 acc[STRIPS][RW_PANEL];
+    __mmask16 mask[STRIPS];
     UNROLL for (int s = 0; s < NS; s++) {
-        size_t rest = n_rows - 16 * (size_t)s;
+        size_t rest = n_rows > 16 * (size_t)s ? n_rows - 16 * (size_t)s : 0;
         mask[s] = rest >= 16 ? 0xffff : (__mmask16)((1u << rest) - 1);
         UNROLL for (int t = 0; t < NT; t++) acc[s][t] =
             first ? _mm512_setzero_ps()
                   : _mm512_maskz_loadu_ps(mask[s], y + (size_t)t * y_stride + 16 * s);
     }
-    for (size_t k = 0; k < n; k++) {
-        __m512i w[4];
-        UNROLL for (int s = 0; s < NS && NT > 4; s++) /* as fetch_ahead of packed.h */
-            _mm_prefetch(strip + (size_t)s * strip_bytes + (k + AHEAD) * RW_LINE, _MM_HINT_T1);
+    for (size_t i = 0; i < n; i++) {
+        size_t k = chosen ? chosen[i] : i, next = chosen ? chosen[i + AHEAD] : i + PIECE * WORDS;
+        const rw_pairs *of_tile = x + k / WORDS * x_stride;
+        __m512i w[STRIPS];
+        for (int s = 0; s < NS && (chosen || NT > 4); s++)
+            _mm_prefetch(lines + (next * STRIPS + (size_t)s) * RW_LINE, _MM_HINT_T1);
         UNROLL for (int s = 0; s < NS; s++) w[s] =
-            _mm512_loadu_si512(strip + (size_t)s * strip_bytes + k * RW_LINE);
+            _mm512_loadu_si512(lines + (k * STRIPS + (size_t)s) * RW_LINE);
         UNROLL for (int t = 0; t < NT; t++) {
-            __m512bh pair = (__m512bh)_mm512_set1_epi32((int)x[t * STRIDE + k]);
+            __m512bh pair = (__m512bh)_mm512_set1_epi32((int)of_tile[t].word[k % WORDS]);
             UNROLL for (int s = 0; s < NS; s++) acc[s][t] =
                 _mm512_dpbf16_ps(acc[s][t], (__m512bh)w[s], pair);
         }
@@ -64,32 +66,64 @@ INLINE void piece_tile(const int NS, const int NT, const uint8_t *strip, size_t 
     }
 }
 
-/* As many strips at a time as keep the accumulators, at most 24, in registers. */
-INLINE void tokens(const int NS, const int NT, const uint8_t *strips, size_t cols, size_t n_rows,
-                   const float *x, size_t x_stride, float scale, float *y, size_t y_stride) {
-    uint32_t words[RW_PANEL * STRIDE];
-    size_t strip_bytes = rw_bf16_strip_bytes(cols);
-    for (size_t k = 0; k < cols; k += 2 * PIECE) {
-        size_t n = cols - k < 2 * PIECE ? cols - k : 2 * PIECE, n_words = (n + 1) / 2, r = 0;
-        float factor = k + n < cols ? 1.0f : scale;
-        const uint8_t *from = strips + k / 2 * RW_LINE;
-        UNROLL for (int t = 0; t < NT; t++)
-            round_piece(x + (size_t)t * x_stride + k, n, words + t * STRIDE);
-        for (; r + 16 * (size_t)(NS - 1) < n_rows; r += 16 * (size_t)NS)
-            piece_tile(NS, NT, from + r / 16 * strip_bytes, strip_bytes, n_words, words, k == 0,
-                       factor, y + r, y_stride, n_rows - r);
-        for (; r < n_rows; r += 16)
-            piece_tile(1, NT, from + r / 16 * strip_bytes, strip_bytes, n_words, words, k == 0,
-                       factor, y + r, y_stride, n_rows - r);
+/* A piece of a block, as many strips at a time as keep the accumulators, at most 24, in registers. */
+INLINE void piece_rows(const int NS, const int NT, const uint8_t *lines, size_t n, const rw_pairs *x,
+                       size_t x_stride, bool first, float scale, float *y, size_t y_stride,
+                       size_t n_rows) {
+    for (size_t s = 0; s < STRIPS && 16 * s < n_rows; s += (size_t)NS)
+        piece_tile(NS, NT, lines + s * RW_LINE, n, x, x_stride, NULL, first, scale, y + 16 * s,
+                   y_stride, n_rows - 16 * s);
+}
+
+/* Piece by piece for many tokens, else all at once. */
+static void dense_block(const uint8_t *block, size_t cols, size_t n_rows, const rw_pairs *x,
+                        size_t n_tokens, float scale, float *y, size_t y_stride) {
+    size_t n_words = (cols + 1) / 2, tiles = rw_pack_tiles(cols);
+    size_t piece = n_tokens > 4 ? PIECE : tiles;
+    for (size_t tile = 0; tile < tiles; tile += piece) {
+        const uint8_t *lines = block + tile * WORDS * STRIPS * RW_LINE;
+        size_t rest = n_words - tile * WORDS, n = tile + piece < tiles ? piece * WORDS : rest;
+        float factor = tile + piece < tiles ? 1.0f : scale;
+        for (size_t t = 0; t < n_tokens; t += RW_PANEL) {
+            size_t width = n_tokens - t < RW_PANEL ? n_tokens - t : RW_PANEL, i = 0;
+            const rw_pairs *panel = x + t * tiles + tile * width;
+#define TOKENS(NS, NT)                                                                             \
+    for (; width - i >= NT; i += NT)                                                               \
+        piece_rows(NS, NT, lines, n, panel + i, width, tile == 0, factor, y + (t + i) * y_stride,  \
+                   y_stride, n_rows);
+            TOKENS(2, 12) TOKENS(2, 8) TOKENS(4, 4) TOKENS(4, 2) TOKENS(4, 1)
+#undef TOKENS
+        }
     }
 }
 
-void rw_matmul_bf16_strips(const uint8_t *strips, size_t cols, size_t n_rows, const float *x,
-                           size_t x_stride, size_t n_tokens, float scale, float *y,
-                           size_t y_stride) {
-#define TOKENS(NS, NT)                                                                             \
-    for (; n_tokens >= NT; n_tokens -= NT, x += NT * x_stride, y += NT * y_stride)                 \
-        tokens(NS, NT, strips, cols, n_rows, x, x_stride, scale, y, y_stride);
-    TOKENS(2, 12) TOKENS(2, 8) TOKENS(4, 4) TOKENS(4, 2) TOKENS(4, 1)
-#undef TOKENS
+/* The words that are not zero for all of n_tokens; returns how many. */
+static size_t choose_words(const rw_pairs *x, size_t n_tokens, size_t n_words, uint32_t *chosen) {
+    size_t n = 0;
+    for (size_t k = 0; k < n_words; k++) {
+        const rw_pairs *of_tile = x + k / WORDS * n_tokens;
+        uint32_t any = 0;
+        for (size_t t = 0; t < n_tokens; t++) any |= of_tile[t].word[k % WORDS];
+        chosen[n] = (uint32_t)k;
+        n += any != 0;
+    }
+    memset(chosen + n, 0, AHEAD * sizeof *chosen);
+    return n;
+}
+
+void rw_matmul_bf16_blocks(const uint8_t *blocks, size_t cols, size_t n_rows, const rw_pairs *x,
+                           size_t n_tokens, bool sparse, float scale, float *y, size_t y_stride) {
+    enum { MOST = 16384 }; /* words; longer rows are multiplied whole */
+    uint32_t chosen[MOST + AHEAD];
+    size_t n_words = (cols + 1) / 2, n = n_words;
+    if (sparse && n_tokens <= 2 && n_words < MOST) n = choose_words(x, n_tokens, n_words, chosen);
+    for (size_t r = 0; r < n_rows; r += RW_BF16_ROWS, blocks += rw_bf16_block_bytes(cols)) {
+        size_t rows = n_rows - r < RW_BF16_ROWS ? n_rows - r : RW_BF16_ROWS;
+        if (2 * n > n_words) /* not worth it: see rw_choose_columns */
+            dense_block(blocks, cols, rows, x, n_tokens, scale, y + r, y_stride);
+        else if (n_tokens == 1)
+            piece_tile(4, 1, blocks, n, x, 1, chosen, true, scale, y + r, y_stride, rows);
+        else
+            piece_tile(4, 2, blocks, n, x, 2, chosen, true, scale, y + r, y_stride, rows);
+    }
 }

@@ -17,6 +17,11 @@ typedef struct rw_act {
     int8_t q[RW_TILE_COLS];
 } rw_act;
 
+/* 64 activations of one token, two by two, as bfloat16. */
+typedef struct rw_pairs {
+    uint32_t word[RW_TILE_COLS / 2];
+} rw_pairs;
+
 enum {
     RW_PANEL = 12, /* tokens that matmul_packed and matmul_wide take at once, at most */
     RW_FEW = 4     /* and matmul_columns */
@@ -61,11 +66,14 @@ typedef struct rw_kernels {
                         size_t x_stride, size_t n_tokens, size_t n, float scale, float *y,
                         size_t y_stride);
 
-    /* As matmul_f32 with strips of bfloat16 (pack.h) and x rounded to bfloat16; sums are float32 in one
-     * order. NULL where the processor has no instruction for it. */
-    void (*matmul_bf16_strips)(const uint8_t *strips, size_t cols, size_t n_rows, const float *x,
-                               size_t x_stride, size_t n_tokens, float scale, float *y,
-                               size_t y_stride);
+    /* Activations for matmul_bf16_blocks, rounded to nearest even, stride rw_pairs from one 64 to the next.
+     * An odd last one gets a zero. NULL, as the next, where the processor has no instruction for it. */
+    void (*round_bf16)(const float *x, size_t n, rw_pairs *out, size_t stride);
+    /* As matmul_f32 with blocks of bfloat16 (pack.h). x: panel after panel of RW_PANEL rows of activations (the
+     * last may have fewer), interleaved in each as for matmul_packed. Sums are float32 in one order. sparse:
+     * columns whose inputs are zero in all rows may be left out, which gives the same bits. */
+    void (*matmul_bf16_blocks)(const uint8_t *blocks, size_t cols, size_t n_rows, const rw_pairs *x,
+                               size_t n_tokens, bool sparse, float scale, float *y, size_t y_stride);
 
     /* Activations for matmul_packed, stride rw_acts from one 64 to the next; n is rounded up with
      * zeros. d = max|x| / 127 of 32, q = x / d rounded to nearest even. A group that holds NaN or
@@ -134,9 +142,9 @@ void rw_choose_columns(rw_pack pack, const rw_act *x, size_t n_tokens, size_t co
 rwkv_status rw_kernels_get(const rw_kernels **out, const char *isa, rwkv_error *err);
 
 extern const rw_kernels rw_kernels_scalar;
-void rw_matmul_bf16_strips(const uint8_t *strips, size_t cols, size_t n_rows, const float *x,
-                           size_t x_stride, size_t n_tokens, float scale, float *y,
-                           size_t y_stride); /* avx512bf16.c */
+void rw_round_bf16(const float *x, size_t n, rw_pairs *out, size_t stride); /* avx512bf16.c, and this: */
+void rw_matmul_bf16_blocks(const uint8_t *blocks, size_t cols, size_t n_rows, const rw_pairs *x,
+                           size_t n_tokens, bool sparse, float scale, float *y, size_t y_stride);
 extern const rw_kernels rw_kernels_avx512_bf16;
 extern const rw_kernels rw_kernels_avx2, rw_kernels_avxvnni, rw_kernels_avx512; /* x86-64 */
 extern const rw_kernels rw_kernels_neon, rw_kernels_neon_dotprod, rw_kernels_neon_i8mm; /* arm64 */

@@ -95,13 +95,14 @@ static size_t panel_floats(const rw_checkpoint *c) {
     return ((row > products ? row : products) + 15) & ~(size_t)15;
 }
 
-/* The longest row, six mixes, or all low-rank products of a layer: what may be rounded together. */
-static size_t n_acts(const rw_checkpoint *c) {
+/* Bytes of the longest row, six mixes, or all low-rank products of a layer: what may be rounded together. */
+static size_t n_inputs(const rw_checkpoint *c) {
     static const rw_dim ranks[] = {RW_RW, RW_RA, RW_RV, RW_RG, RW_RM5, RW_ES};
     size_t most = rw_pack_tiles(longest_row(c)), mixes = 6 * rw_pack_tiles(c->dim[RW_D]), low = 0;
     for (size_t i = 0; i < sizeof ranks / sizeof *ranks; i++) low += rw_pack_tiles(c->dim[ranks[i]]);
     if (mixes > most) most = mixes;
-    return RW_MAX_ROWS * (low > most ? low : most);
+    size_t tile = sizeof(rw_pairs) > sizeof(rw_act) ? sizeof(rw_pairs) : sizeof(rw_act);
+    return RW_MAX_ROWS * tile * (low > most ? low : most);
 }
 
 /* At most four scales for every 64 columns of ffn.value. */
@@ -118,9 +119,9 @@ static rwkv_status make_workspace(struct rwkv_model *m, rwkv_error *err) {
     m->logits = rw_alloc_aligned(logits * sizeof *m->logits);
     m->sparsity = rw_arena_alloc(&m->arena, 1, sizeof *m->sparsity);
     if (!m->sparsity) return rw_nomem(err, sizeof *m->sparsity);
-    if (m->packing) m->acts = rw_alloc_aligned(n_acts(m->ckpt) * sizeof *m->acts);
+    if (m->packing) m->inputs = rw_alloc_aligned(n_inputs(m->ckpt));
     if (m->packing) m->chosen = rw_alloc_aligned(n_chosen(m->ckpt) * sizeof *m->chosen);
-    if (!m->work || !m->panel || !m->logits || (m->packing && (!m->acts || !m->chosen)))
+    if (!m->work || !m->panel || !m->logits || (m->packing && (!m->inputs || !m->chosen)))
         return rw_nomem(err, (m->work_len + panels + logits) * sizeof(float));
     return RWKV_OK;
 }
@@ -144,7 +145,7 @@ static rwkv_status check_memory(const rw_checkpoint *c, uint32_t n_threads, uint
     if (!(flags & RWKV_MODEL_EXACT)) weights += rw_packing_growth(c, flags);
     uint64_t state = c->arch->state_len(c) * (uint64_t)c->n_layer;
     uint64_t rest = 4 * (work_floats(c) + n_threads * panel_floats(c) + (RW_LOGIT_ROWS + 1) * (uint64_t)c->dim[RW_V] +
-                         state) + n_acts(c) * sizeof(rw_act) + n_chosen(c) * sizeof(rw_chosen);
+                         state) + n_inputs(c) + n_chosen(c) * sizeof(rw_chosen);
     if (have == 0 || weights + rest <= have) return RWKV_OK;
     char need[24], got[24], fit[160] = "no type would fit";
     human(weights + rest, need);
@@ -334,7 +335,7 @@ void rwkv_model_free(rwkv_model *m) {
     rwkv_tokenizer_free(m->tokenizer);
     rw_free_aligned(m->work);
     rw_free_aligned(m->panel);
-    rw_free_aligned(m->acts);
+    rw_free_aligned(m->inputs);
     rw_free_aligned(m->chosen);
     rw_free_aligned(m->logits);
     rw_packing_end(m);
@@ -372,7 +373,7 @@ void rwkv_model_info(const rwkv_model *m, rwkv_info *out) {
     }
     out->copied_bytes = c->table->copied_bytes + m->arena.total +
                         (m->work_len + m->panel_len * out->n_threads + RW_LOGIT_ROWS * (size_t)m->V) * sizeof(float) +
-                        (m->acts ? n_acts(c) * sizeof *m->acts + n_chosen(c) * sizeof *m->chosen : 0);
+                        (m->inputs ? n_inputs(c) + n_chosen(c) * sizeof *m->chosen : 0);
     memcpy(out->fingerprint, m->fingerprint, sizeof out->fingerprint);
     memcpy(out->weights_hash, m->weights_hash, sizeof out->weights_hash);
 }

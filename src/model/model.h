@@ -20,8 +20,8 @@
 typedef struct rw_mat {
     const uint8_t *data;
     const uint8_t *packed;      /* as in quant/pack.h; NULL: exact products from data */
-    rw_pack pack;               /* RW_NOT_PACKED: packed as strips of bfloat16 */
-    bool by_columns;            /* packed in blocks, else in strips */
+    rw_pack pack;               /* RW_NOT_PACKED: packed as blocks of bfloat16 */
+    bool by_columns;            /* so packed that columns can be left out: in blocks, not in strips */
     rw_type type;
     uint32_t rows, cols;
     size_t row_bytes;
@@ -112,7 +112,7 @@ struct rwkv_model {
     float *panel;               /* [n_threads][panel_len] decoded weight rows */
     size_t panel_len;           /* floats per thread */
     rw_sparsity *sparsity;      /* counted by products.c */
-    rw_act *acts;               /* [n_acts] inputs of products, rounded; NULL: nothing is packed */
+    uint8_t *inputs;            /* [n_inputs] bytes: inputs of products, rounded; NULL: nothing is packed */
     rw_chosen *chosen;          /* [4 * tiles of F] columns of ffn.value that are needed */
     float *logits;              /* [RW_LOGIT_ROWS, V] when several sequences want theirs */
     rwkv_tokenizer *tokenizer;

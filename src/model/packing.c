@@ -27,7 +27,7 @@ static rw_layout layout_of(const rw_weight *w, rw_type main, uint32_t cols, rw_t
  * given back. */
 static bool as_bfloats(const rw_kernels *k, const rw_weight *w) {
     rw_type type = w->tensor->type;
-    return k->matmul_bf16_strips && w->rule->kind == RW_MATRIX && !(w->rule->flags & RW_LOOKUP) &&
+    return k->matmul_bf16_blocks && w->rule->kind == RW_MATRIX && !(w->rule->flags & RW_LOOKUP) &&
            w->tensor->layout == RW_ROWS && (type == RW_F16 || type == RW_BF16) && w->tensor->file &&
            w->tensor->file->mapped;
 }
@@ -61,9 +61,9 @@ static void pack_bfloats(void *ctx, size_t begin, size_t end, uint32_t thread) {
     const pack_job *j = ctx;
     const rw_mat *w = j->mat;
     for (size_t s = begin; s < end; s++) {
-        size_t row = s * RW_STRIP_ROWS, n = w->rows - row < RW_STRIP_ROWS ? w->rows - row : RW_STRIP_ROWS;
-        rw_pack_bf16_strip(w->type, w->data + row * w->row_bytes, w->row_bytes, n, w->cols,
-                           j->out + s * rw_bf16_strip_bytes(w->cols));
+        size_t row = s * RW_BF16_ROWS, n = w->rows - row < RW_BF16_ROWS ? w->rows - row : RW_BF16_ROWS;
+        rw_pack_bf16_block(w->type, w->data + row * w->row_bytes, w->row_bytes, n, w->cols,
+                           j->out + s * rw_bf16_block_bytes(w->cols));
     }
 }
 
@@ -101,7 +101,7 @@ static uint64_t packed_bytes(const rw_checkpoint *c, const rw_weight *w, rw_type
     rw_layout layout = layout_of(w, main, cols, &type);
     uint64_t bytes = 0;
     if (layout == RW_ROWS && k && as_bfloats(k, w))
-        return (w->n_elems / cols + RW_STRIP_ROWS - 1) / RW_STRIP_ROWS * rw_bf16_strip_bytes(cols);
+        return (w->n_elems / cols + RW_BF16_ROWS - 1) / RW_BF16_ROWS * rw_bf16_block_bytes(cols);
     if (layout == RW_ROWS || !rw_layout_bytes(layout, type, w->n_elems / cols, cols, &bytes)) return 0;
     return (bytes + RW_LINE - 1) / RW_LINE * RW_LINE;
 }
@@ -142,7 +142,7 @@ rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat 
     if (m->exact || (layout == RW_ROWS && !bfloats)) return RWKV_OK;
     if (!m->packing) RW_TRY(make_room(m, err));
     mat->pack = bfloats ? RW_NOT_PACKED : rw_pack_of(type);
-    mat->by_columns = layout == RW_COLUMNS;
+    mat->by_columns = layout == RW_COLUMNS || (bfloats && w->rule->flags & RW_SPARSE);
     if (w->tensor->layout != RW_ROWS) { /* by whoever wrote the file */
         mat->packed = w->data;
         return RWKV_OK;
@@ -168,7 +168,7 @@ static void pack_matrix(struct rwkv_model *m, const rw_weight *w, rw_mat *mat) {
     pack_job job = {.room = m->packing, .mat = mat};
     job.layout = layout_of(w, m->main_type, mat->cols, &job.type);
     job.out = (uint8_t *)(uintptr_t)mat->packed; /* nobody reads it yet */
-    size_t unit = mat->pack == RW_NOT_PACKED ? RW_STRIP_ROWS : rw_layout_rows(job.layout);
+    size_t unit = mat->pack == RW_NOT_PACKED ? RW_BF16_ROWS : rw_layout_rows(job.layout);
     rw_pool_run(m->pool, (mat->rows + unit - 1) / unit, 1,
                 mat->pack == RW_NOT_PACKED ? pack_bfloats : pack_units, &job);
     if (atomic_load(&job.odd)) mat->packed = NULL; /* exact products it is */

@@ -3,6 +3,7 @@
  *
  *     packed strips    few rows: the kernel reads them as they are; more: widened, once for all rows
  *     packed blocks    few rows: columns whose inputs are zero are skipped; more: widened
+ *     bfloats          blocks too; the kernel skips columns
  *     halves           few rows: multiplied as stored; else as
  *     anything else    decoded to float32, a panel of weight rows at a time
  *
@@ -17,73 +18,99 @@ typedef struct job {
     const rw_product *list;
     size_t n, n_rows;
     size_t first[MAX_PRODUCTS + 1];  /* units of weight rows before each product */
-    const rw_act *acts[MAX_PRODUCTS]; /* inputs as eight-bit integers, panel after panel */
+    const void *inputs[MAX_PRODUCTS]; /* rounded (rw_act or rw_pairs), panel after panel; NULL: not needed */
     struct input {
         const rw_product *of;
-        rw_act *acts;
-    } inputs[MAX_PRODUCTS]; /* those that are not an earlier product's too */
-    size_t n_inputs;
+        void *at;
+    } own[MAX_PRODUCTS]; /* those that are not an earlier product's too */
+    size_t n_own;
 } job;
 
 static size_t x_stride(const rw_product *p) { return p->x_stride ? p->x_stride : p->w->cols; }
 static size_t y_stride(const rw_product *p) { return p->w->rows; }
 
+static bool bfloats(const rw_mat *w) { return w->packed && w->pack == RW_NOT_PACKED; }
+
 /* Weight rows that stay together. */
-static size_t unit_rows(const rw_mat *w) { return w->packed && w->by_columns ? RW_BLOCK_ROWS : RW_STRIP_ROWS; }
+static size_t unit_rows(const rw_mat *w) {
+    if (bfloats(w)) return RW_BF16_ROWS;
+    return w->packed && w->by_columns ? RW_BLOCK_ROWS : RW_STRIP_ROWS;
+}
 
 static size_t panel_width(const job *j, size_t t) {
     return j->n_rows - t < RW_PANEL ? j->n_rows - t : RW_PANEL;
 }
 
 /* Panels [begin, end), counted through all inputs. */
-static void quantize_panels(void *ctx, size_t begin, size_t end, uint32_t thread) {
+static void round_panels(void *ctx, size_t begin, size_t end, uint32_t thread) {
     (void)thread;
     const job *j = ctx;
+    const rw_kernels *k = j->m->k;
     size_t panels = (j->n_rows + RW_PANEL - 1) / RW_PANEL;
     for (size_t i = begin; i < end; i++) {
-        const struct input *in = &j->inputs[i / panels];
+        const struct input *in = &j->own[i / panels];
         size_t n = in->of->w->cols, t = i % panels * RW_PANEL, width = panel_width(j, t);
-        for (size_t k = 0; k < width; k++)
-            j->m->k->quantize(in->of->x + (t + k) * x_stride(in->of), n, in->acts + t * rw_pack_tiles(n) + k, width);
+        for (size_t r = 0; r < width; r++) {
+            const float *x = in->of->x + (t + r) * x_stride(in->of);
+            size_t at = t * rw_pack_tiles(n) + r;
+            if (bfloats(in->of->w)) k->round_bf16(x, n, (rw_pairs *)in->at + at, width);
+            else k->quantize(x, n, (rw_act *)in->at + at, width);
+        }
     }
 }
 
-static void quantize_inputs(job *j) {
-    rw_act *free = j->m->acts;
+static bool same_input(const rw_product *a, const rw_product *b) {
+    return a->x == b->x && a->w->cols == b->w->cols && bfloats(a->w) == bfloats(b->w);
+}
+
+static void round_inputs(job *j) {
+    uint8_t *free = j->m->inputs;
     size_t values = 0;
     for (size_t i = 0; i < j->n; i++) {
         const rw_product *p = &j->list[i];
-        if (!p->w->packed || p->w->pack == RW_NOT_PACKED) continue;
+        if (!p->w->packed) continue;
         size_t k = 0;
-        while (k < i && (!j->acts[k] || j->list[k].x != p->x || j->list[k].w->cols != p->w->cols)) k++;
+        while (k < i && (!j->inputs[k] || !same_input(&j->list[k], p))) k++;
         if (k < i) {
-            j->acts[i] = j->acts[k];
+            j->inputs[i] = j->inputs[k];
             continue;
         }
-        j->acts[i] = free;
-        j->inputs[j->n_inputs++] = (struct input){p, free};
-        free += j->n_rows * rw_pack_tiles(p->w->cols);
+        j->inputs[i] = free;
+        j->own[j->n_own++] = (struct input){p, free};
+        free += j->n_rows * rw_pack_tiles(p->w->cols) * (bfloats(p->w) ? sizeof(rw_pairs) : sizeof(rw_act));
         values += j->n_rows * p->w->cols;
     }
-    size_t panels = j->n_inputs * ((j->n_rows + RW_PANEL - 1) / RW_PANEL);
-    if (values < 32768) quantize_panels(j, 0, panels, 0);
-    else rw_pool_run(j->m->pool, panels, 1, quantize_panels, j);
+    size_t panels = j->n_own * ((j->n_rows + RW_PANEL - 1) / RW_PANEL);
+    if (values < 32768) round_panels(j, 0, panels, 0);
+    else rw_pool_run(j->m->pool, panels, 1, round_panels, j);
 }
 
-/* The columns of product i that are needed. Columns come in whole tiles. Memory gives all lines faster than
- * every second one: only when most inputs are zero in all rows are the others left out. */
-static void choose_columns(const job *j, size_t i) {
-    size_t width = j->n_rows, cols = j->list[i].w->cols, zeros = 0;
-    for (size_t tile = 0; tile < cols / RW_TILE_COLS; tile++) {
-        int8_t any[RW_TILE_COLS] = {0};
-        for (size_t t = 0; t < width; t++)
-            for (int c = 0; c < RW_TILE_COLS; c++) any[c] |= j->acts[i][tile * width + t].q[c];
+/* How many inputs of a product are zero in all rows. */
+static size_t count_zeros(const job *j, const rw_product *p, const rw_act *acts) {
+    size_t width = j->n_rows, cols = p->w->cols, zeros = 0;
+    for (size_t k = 0; k < cols; k += RW_TILE_COLS) { /* columns come in whole tiles */
+        uint8_t any[RW_TILE_COLS] = {0};
+        for (size_t t = 0; t < width; t++) {
+            const float *x = p->x + t * x_stride(p) + k;
+            const int8_t *q = acts ? acts[k / RW_TILE_COLS * width + t].q : NULL;
+            for (int c = 0; c < RW_TILE_COLS; c++) any[c] |= q ? q[c] != 0 : x[c] != 0;
+        }
         for (int c = 0; c < RW_TILE_COLS; c++) zeros += any[c] == 0;
     }
     atomic_fetch_add(&j->m->sparsity->inputs, cols);
     atomic_fetch_add(&j->m->sparsity->zeros, zeros);
-    bool all = j->m->dense || 3 * zeros < 2 * cols;
-    rw_choose_columns(j->list[i].w->pack, j->acts[i], width, cols, all, j->m->chosen);
+    return zeros;
+}
+
+/* The columns of product i that are needed. Memory gives all lines faster than every second one: only when
+ * most inputs are zero in all rows are the others left out. */
+static void choose_columns(const job *j, size_t i) {
+    const rw_mat *w = j->list[i].w;
+    const rw_act *acts = bfloats(w) ? NULL : j->inputs[i];
+    size_t zeros = count_zeros(j, &j->list[i], acts);
+    if (!acts) return; /* the kernel chooses */
+    bool all = j->m->dense || 3 * zeros < 2 * w->cols;
+    rw_choose_columns(w->pack, acts, j->n_rows, w->cols, all, j->m->chosen);
 }
 
 /* ---- packed */
@@ -95,6 +122,7 @@ static void wide_rows(const job *j, size_t i, size_t row, size_t n_rows, float *
     const rw_kernels *k = m->k;
     const rw_product *p = &j->list[i];
     const rw_mat *w = p->w;
+    const rw_act *acts = j->inputs[i];
     size_t tiles = rw_pack_tiles(w->cols), strips = (n_rows + RW_STRIP_ROWS - 1) / RW_STRIP_ROWS, T = j->n_rows;
     size_t wide_bytes = rw_wide_bytes(w->pack), stride = WIDE_TILES * wide_bytes;
     size_t strip_bytes = w->by_columns ? 4 * RW_STRIP_ROWS : rw_pack_strip_bytes(w->pack, w->cols);
@@ -113,7 +141,7 @@ static void wide_rows(const job *j, size_t i, size_t row, size_t n_rows, float *
         for (size_t t = 0; t < T; t += RW_PANEL) {
             size_t width = panel_width(j, t);
             for (size_t s = 0; s < strips; s++)
-                k->matmul_wide[w->pack](wide + s * stride, n, j->acts[i] + t * tiles + tile * width, width,
+                k->matmul_wide[w->pack](wide + s * stride, n, acts + t * tiles + tile * width, width,
                                         sums + (s * T + t) * RW_STRIP_ROWS);
         }
     }
@@ -134,13 +162,14 @@ static void wide_rows(const job *j, size_t i, size_t row, size_t n_rows, float *
 static void strip_rows(const job *j, size_t i, size_t begin, size_t end) {
     const rw_product *p = &j->list[i];
     const rw_mat *w = p->w;
+    const rw_act *acts = j->inputs[i];
     size_t tiles = rw_pack_tiles(w->cols), strip_bytes = rw_pack_strip_bytes(w->pack, w->cols);
     size_t step = (CACHED / strip_bytes + 1) * RW_STRIP_ROWS;
     for (size_t r = begin; r < end; r += step) {
         const uint8_t *strips = w->packed + r / RW_STRIP_ROWS * strip_bytes;
         size_t rows = end - r < step ? end - r : step;
         for (size_t t = 0; t < j->n_rows; t += RW_PANEL)
-            j->m->k->matmul_packed[w->pack](strips, w->cols, rows, j->acts[i] + t * tiles, panel_width(j, t),
+            j->m->k->matmul_packed[w->pack](strips, w->cols, rows, acts + t * tiles, panel_width(j, t),
                                             w->scale, p->y + t * y_stride(p) + r, y_stride(p));
     }
 }
@@ -152,7 +181,7 @@ static void packed_rows(const job *j, size_t i, size_t begin, size_t end, uint32
     bool simple = rw_pack_bits(w->pack) == 4 || rw_pack_bits(w->pack) == 5 || rw_pack_bits(w->pack) == 8;
     if (w->by_columns && j->n_rows <= RW_FEW) {
         j->m->k->matmul_columns[w->pack](w->packed + begin / RW_BLOCK_ROWS * rw_block_bytes(w->pack, w->cols),
-                                         w->cols, end - begin, j->acts[i], j->m->chosen, j->n_rows, w->scale,
+                                         w->cols, end - begin, j->inputs[i], j->m->chosen, j->n_rows, w->scale,
                                          p->y + begin, y_stride(p));
     } else if (!w->by_columns && (simple || j->n_rows <= RW_PANEL)) {
         strip_rows(j, i, begin, end);
@@ -163,14 +192,12 @@ static void packed_rows(const job *j, size_t i, size_t begin, size_t end, uint32
     }
 }
 
-/* As many strips of bfloat16 as the second-level cache keeps. */
-static void bfloat_rows(const job *j, const rw_product *p, size_t begin, size_t end) {
+static void bfloat_rows(const job *j, size_t i, size_t begin, size_t end) {
+    const rw_product *p = &j->list[i];
     const rw_mat *w = p->w;
-    size_t strip_bytes = rw_bf16_strip_bytes(w->cols), step = (CACHED / strip_bytes + 1) * RW_STRIP_ROWS;
-    for (size_t r = begin; r < end; r += step)
-        j->m->k->matmul_bf16_strips(w->packed + r / RW_STRIP_ROWS * strip_bytes, w->cols,
-                                    end - r < step ? end - r : step, p->x, x_stride(p), j->n_rows, w->scale,
-                                    p->y + r, y_stride(p));
+    j->m->k->matmul_bf16_blocks(w->packed + begin / RW_BF16_ROWS * rw_bf16_block_bytes(w->cols), w->cols,
+                                end - begin, j->inputs[i], j->n_rows, w->by_columns && !j->m->dense, w->scale,
+                                p->y + begin, y_stride(p));
 }
 
 /* ---- exact */
@@ -224,7 +251,7 @@ static void follow(const job *j, const rw_product *p, size_t begin, size_t end) 
 static void product_rows(const job *j, size_t i, size_t begin, size_t end, uint32_t thread) {
     const rw_product *p = &j->list[i];
     bool halves = (p->w->type == RW_F16 || p->w->type == RW_BF16) && j->n_rows <= FEW_HALVES;
-    if (p->w->packed && p->w->pack == RW_NOT_PACKED) bfloat_rows(j, p, begin, end);
+    if (bfloats(p->w)) bfloat_rows(j, i, begin, end);
     else if (p->w->packed) packed_rows(j, i, begin, end, thread);
     else if (halves) half_rows(j, p, begin, end);
     else decoded_rows(j, p, begin, end, thread);
@@ -252,7 +279,7 @@ void rw_products(const struct rwkv_model *m, const rw_product *list, size_t n, s
         j.first[i + 1] = j.first[i] + (w->rows + unit - 1) / unit;
         work += (size_t)w->rows * w->cols * n_rows / (w->packed ? 4 : 1);
     }
-    quantize_inputs(&j);
+    round_inputs(&j);
     for (size_t i = 0; i < n && n_rows <= RW_FEW; i++) /* at most one of them is by columns */
         if (list[i].w->packed && list[i].w->by_columns) choose_columns(&j, i);
     if (work < 32768) run_units(&j, 0, j.first[n], 0); /* not worth waking others */

@@ -259,7 +259,7 @@ void rw_pack_strip(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n
     }
 }
 
-void rw_pack_bf16_strip(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols,
+void rw_pack_bf16_block(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols,
                         uint8_t *out) {
     enum { PIECE = 64 };
     const rw_type_info *info = rw_type_get(type);
@@ -270,7 +270,7 @@ void rw_pack_bf16_strip(rw_type type, const uint8_t *rows, size_t row_bytes, siz
             info->decode(rows + k * info->block_bytes, values, n);
             for (size_t i = k; i < k + n; i++) {
                 uint16_t h = rw_f32_to_bf16(values[i - k]);
-                memcpy(out + i / 2 * RW_LINE + 4 * r + 2 * (i % 2), &h, sizeof h);
+                memcpy(out + 4 * (i / 2 * RW_BF16_ROWS + r) + 2 * (i % 2), &h, sizeof h);
             }
         }
     }

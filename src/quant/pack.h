@@ -33,7 +33,8 @@
  * interleaving the bytes of four lines, lane of 16 by lane of 16, gives the quads of 16 rows in
  * order.
  *
- * A strip of bfloat16 is 16 rows without factors: a line for every two columns, both of each row.
+ * A block of bfloat16 is 64 rows without factors: four lines for every two columns, line i both
+ * columns of rows 16 i and on.
  *
  * A wide strip is a strip without factors whose tiles hold whole bytes, as for eight bits: 16 lines,
  * scales, mins. */
@@ -62,7 +63,7 @@ typedef enum rw_pack {
 #undef RW_PACK_NAME
 
 enum { RW_STRIP_ROWS = 16, RW_TILE_COLS = 64, RW_LINE = 64, RW_FACTORS = 64 };
-enum { RW_BLOCK_ROWS = 128, RW_SLAB_COLS = 32 };
+enum { RW_BLOCK_ROWS = 128, RW_SLAB_COLS = 32, RW_BF16_ROWS = 64 };
 
 /* Offsets in a tile, in bytes. Constant expressions, so that kernels are specialised by them. */
 static inline int rw_pack_bits(rw_pack p) {
@@ -131,8 +132,8 @@ static inline size_t rw_wide_bytes(rw_pack p) {
     return rw_wide_mins_at(p) + (size_t)rw_pack_mins(p) * 2 * RW_STRIP_ROWS;
 }
 
-static inline size_t rw_bf16_strip_bytes(size_t cols) {
-    return (cols + 1) / 2 * RW_LINE;
+static inline size_t rw_bf16_block_bytes(size_t cols) {
+    return (cols + 1) / 2 * 4 * RW_BF16_ROWS;
 }
 
 /* RW_NOT_PACKED for types that have no packed form. */
@@ -145,8 +146,8 @@ void rw_pack_strip(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n
 void rw_pack_block(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols,
                    uint8_t *out);
 
-/* n_rows <= 16 rows of any floats as a strip of bfloat16, rounded to nearest even. out: zeroed. */
-void rw_pack_bf16_strip(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols,
+/* n_rows <= 64 rows of any floats as a block of bfloat16, rounded to nearest even. out: zeroed. */
+void rw_pack_bf16_block(rw_type type, const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t cols,
                         uint8_t *out);
 
 /* ---- whole matrices, of rw_layout RW_STRIPS or RW_COLUMNS (blocks) */
