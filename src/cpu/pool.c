@@ -20,7 +20,7 @@ typedef struct worker {
     uint32_t index;
 } worker;
 
-enum { PIECES_PER_THREAD = 4 };
+enum { PIECES_PER_THREAD = 8 };
 
 struct rw_pool {
     /* the job: written before ticket is, read after a piece was taken from it */

@@ -86,10 +86,10 @@ void rw_choose_columns(rw_pack pack, const rw_act *x, size_t n_tokens, size_t co
                 memcpy(&word, a[t].q + at + c, sizeof word);
                 any |= word;
             }
-            for (size_t i = 0; any != 0 && i < 8; i++) {
-                bool used = all;
-                for (size_t t = 0; t < n_tokens; t++) used |= a[t].q[at + c + i] != 0;
-                if (used) choose(a, n_tokens, at, (uint8_t)(c + i), n++, out);
+            while (any != 0) {
+                size_t i = (size_t)__builtin_ctzll(any) / 8;
+                any &= ~((uint64_t)0xff << 8 * i);
+                choose(a, n_tokens, at, (uint8_t)(c + i), n++, out);
             }
         }
         out->n = (uint8_t)((n + 3) / 4);
