@@ -341,6 +341,16 @@ RWKV_API rwkv_status rwkv_sampler_copy(rwkv_sampler *dst, const rwkv_sampler *sr
 /* Draws the next token and counts it. logits: [n_vocab]. */
 RWKV_API rwkv_status rwkv_sampler_next(rwkv_sampler *p, const float *logits, int32_t *token,
                                        rwkv_error *err);
+/* The same for several sessions of a model at once, on its threads. A sampler may occur once; each
+ * draw has its own result. */
+typedef struct rwkv_draw {
+    rwkv_sampler *sampler;
+    const float *logits;
+    rwkv_error *err;    /* NULL: status is enough */
+    int32_t token;      /* out */
+    rwkv_status status; /* out: as of rwkv_sampler_next */
+} rwkv_draw;
+RWKV_API void rwkv_draw_batch(rwkv_model *m, rwkv_draw *draws, size_t n);
 /* The distribution that next would draw from, without drawing: probs [n_vocab]. */
 RWKV_API rwkv_status rwkv_sampler_probs(rwkv_sampler *p, const float *logits, float *probs,
                                         rwkv_error *err);

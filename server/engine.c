@@ -468,6 +468,7 @@ static void dismantle(engine *e) {
     free(e->lanes);
     free(e->items);
     free(e->batched);
+    free(e->draws);
     rwkv_sampler_free(e->checker);
     free(e);
 }
@@ -477,7 +478,9 @@ static rwkv_status make_parts(engine *e, store *st, rwkv_error *err) {
     e->lanes = calloc(n, sizeof *e->lanes);
     e->items = calloc(n, sizeof *e->items);
     e->batched = calloc(n, sizeof *e->batched);
-    if (!e->lanes || !e->items || !e->batched) return refuse(err, RWKV_E_NOMEM, "out of memory");
+    e->draws = calloc(n, sizeof *e->draws);
+    if (!e->lanes || !e->items || !e->batched || !e->draws)
+        return refuse(err, RWKV_E_NOMEM, "out of memory");
     rwkv_sampling any = {.penalty_decay = 1};
     rwkv_status status = rwkv_sampler_new(&e->checker, e->info.n_vocab, e->tokenizer, &any, err);
     if (status == RWKV_OK && !st) status = store_open(&e->own_store, "memory:", err);

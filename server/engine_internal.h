@@ -115,7 +115,8 @@ struct engine {
     lane *lanes; /* [options.max_lanes] */
     size_t n_running;
     size_t first_reader; /* whose turn it is to get the odd row */
-    rwkv_batch_item *items;
+    rwkv_batch_item *items; /* of a step, with their lanes; [max_lanes] */
+    rwkv_draw *draws;
     lane **batched;
     pace pace;
     uint64_t turn;

@@ -151,14 +151,13 @@ static void describe(const float *logits, size_t n_vocab, int32_t id, size_t n, 
     *out = (job_token){{id, (float)((double)logits[id] - norm)}, top, found};
 }
 
-static void answer(engine *e, lane *l) {
+static void answer(engine *e, lane *l, const rwkv_draw *drawn) {
     job *j = l->job;
-    const float *logits = rwkv_session_logits(l->session);
     job_event event = {.kind = JOB_TOKEN};
     token_choice top[MAX_TOP];
-    int32_t id;
+    const int32_t id = drawn->token;
     size_t len;
-    if (rwkv_sampler_next(j->sampler, logits, &id, &l->err) != RWKV_OK) {
+    if (drawn->status != RWKV_OK) {
         lane_fail(e, l, NULL);
         return;
     }
@@ -180,7 +179,7 @@ static void answer(engine *e, lane *l) {
         return;
     }
     l->n_visible++;
-    if (j->logprobs) describe(logits, e->info.n_vocab, id, j->n_top, top, &event.token);
+    if (j->logprobs) describe(drawn->logits, e->info.n_vocab, id, j->n_top, top, &event.token);
     const char *bytes = rwkv_token_bytes(e->tokenizer, id, &len);
     const bool stopped = rwkv_stream_push(j->stream, bytes, len, &event.text, &event.n_text);
     rwkv_status st = stopped ? cut_at_stop(e, l, &l->err) : keep_before_stop(l, len, &l->err);
@@ -193,6 +192,19 @@ static void answer(engine *e, lane *l) {
         end_answer(e, l, JOB_STOP);
     else if (l->n_generated == j->max_tokens)
         end_answer(e, l, JOB_LENGTH);
+}
+
+/* All lanes whose text is fed draw a token. */
+static void answer_all(engine *e) {
+    size_t n = 0;
+    for (size_t i = 0; i < e->options.max_lanes; i++) {
+        lane *l = &e->lanes[i];
+        if (l->phase != LANE_ANSWERING || l->n_fed != l->job->text->n) continue;
+        e->draws[n] = (rwkv_draw){l->job->sampler, rwkv_session_logits(l->session), &l->err, 0, RWKV_OK};
+        e->batched[n++] = l;
+    }
+    rwkv_draw_batch(e->model, e->draws, n);
+    for (size_t i = 0; i < n; i++) answer(e, e->batched[i], &e->draws[i]);
 }
 
 /* ------------------------------------------------------------------ reading */
@@ -295,11 +307,9 @@ static void after_batch(engine *e, size_t n, rwkv_status st, const rwkv_error *e
 
 bool lanes_step(engine *e) {
     size_t n = 0;
-    for (size_t i = 0; i < e->options.max_lanes; i++) {
-        lane *l = &e->lanes[i];
-        if (l->phase == LANE_ANSWERING && l->n_fed == l->job->text->n) answer(e, l);
-        if (l->phase == LANE_ANSWERING) add_item(e, &n, l, 1);
-    }
+    answer_all(e);
+    for (size_t i = 0; i < e->options.max_lanes; i++)
+        if (e->lanes[i].phase == LANE_ANSWERING) add_item(e, &n, &e->lanes[i], 1);
     const size_t n_answers = n, slice = e->options.prompt_slice;
     const size_t n_rows =
         add_readers(e, &n, slice && n_answers ? slice : pace_rows(&e->pace, n_answers));

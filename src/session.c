@@ -147,6 +147,19 @@ rwkv_status rwkv_eval_batch(const rwkv_batch_item *items, size_t n, rwkv_error *
     return st;
 }
 
+static void draw(void *ctx, size_t begin, size_t end, uint32_t thread) {
+    (void)thread;
+    rwkv_draw *draws = ctx;
+    for (rwkv_draw *d = draws + begin; d < draws + end; d++)
+        d->status = rwkv_sampler_next(d->sampler, d->logits, &d->token, d->err);
+}
+
+void rwkv_draw_batch(rwkv_model *m, rwkv_draw *draws, size_t n) {
+    pthread_mutex_lock(&m->lock);
+    rw_pool_run(m->pool, n, 1, draw, draws);
+    pthread_mutex_unlock(&m->lock);
+}
+
 rwkv_status rwkv_session_eval(rwkv_session *s, const int32_t *tokens, size_t n, rwkv_error *err) {
     rwkv_batch_item item = {s, tokens, n};
     return rwkv_eval_batch(&item, 1, err);

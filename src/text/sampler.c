@@ -378,7 +378,7 @@ static rwkv_status penalize(rwkv_sampler *p, const float *logits, rwkv_error *er
 
 /* In falling order; among equals the lower id comes first. */
 static bool ranks_before(candidate a, candidate b) {
-    return a.key > b.key || (a.key == b.key && a.id < b.id);
+    return (a.key > b.key) | ((a.key == b.key) & (a.id < b.id));
 }
 
 static void swap(candidate *a, candidate *b) {
@@ -403,10 +403,13 @@ static candidate find_last(candidate *c, size_t n, double weight, size_t count) 
         double sum = 0;
         place_pivot(c, n);
         candidate pivot = c[n - 1];
-        for (size_t i = 0; i + 1 < n; i++) {
-            if (!ranks_before(c[i], pivot)) continue;
-            sum += (double)c[i].weight;
-            swap(&c[i], &c[before++]);
+        for (size_t i = 0; i + 1 < n; i++) { /* without branches: half of them would be guessed wrong */
+            candidate own = c[i];
+            bool first = ranks_before(own, pivot);
+            c[i] = c[before];
+            c[before] = own;
+            before += first;
+            sum += first ? (double)own.weight : 0.0;
         }
         if (before > 0 && (sum >= weight || before >= count)) {
             n = before;
@@ -424,13 +427,19 @@ static candidate find_last(candidate *c, size_t n, double weight, size_t count) 
     return c[0];
 }
 
-/* Candidates: all tokens of at least this logit, in the order of their ids. */
+/* Candidates: all tokens of at least this logit, in the order of their ids. Most blocks have none. */
 static void gather(rwkv_sampler *p, double lowest) {
+    float least = lowest > -LARGEST ? (float)lowest : -LARGEST;
+    if ((double)least < lowest) least = nextafterf(least, INFINITY);
     p->n_cand = 0;
-    for (size_t i = 0; i < p->n; i++) {
-        float l = p->logits[i];
-        if ((double)l < lowest || l == -INFINITY) continue;
-        p->cand[p->n_cand++] = (candidate){l, 0, (int32_t)i};
+    for (size_t i = 0; i < p->n; i += 16) {
+        size_t m = p->n - i < 16 ? p->n - i : 16;
+        int any = 0;
+        for (size_t k = 0; k < m; k++) any |= p->logits[i + k] >= least;
+        for (size_t k = 0; any && k < m; k++) {
+            float l = p->logits[i + k];
+            if (l >= least) p->cand[p->n_cand++] = (candidate){l, 0, (int32_t)(i + k)};
+        }
     }
 }
 
@@ -488,26 +497,32 @@ static double lowest_logit(const rwkv_sampler *p, float max, float t, double sum
     return lowest;
 }
 
-/* What top-p, top-k and typical leave of the candidates. */
-static void cut_candidates(rwkv_sampler *p, double sum) {
-    const rwkv_sampling *how = &p->how;
-    if (how->top_p < 1) {
-        candidate last = find_last(p->cand, p->n_cand, (double)how->top_p * sum, SIZE_MAX);
-        last.id = INT32_MAX; /* ties stay */
-        cut_after(p, last);
-    }
-    if (how->top_k && how->top_k < p->n_cand) {
-        cut_after(p, find_last(p->cand, p->n_cand, INFINITY, how->top_k));
-    }
-    if (how->typical_p > 0 && how->typical_p < 1) keep_typical(p);
-}
-
 /* Candidates into the order of their ids, with their logits as keys. */
 static void restore_order(rwkv_sampler *p) {
     for (size_t i = 0; i < p->n_cand; i++) p->cand[i].key = p->logits[p->cand[i].id];
     for (size_t i = 0; i < p->n; i++) p->logits[i] = -INFINITY;
     for (size_t i = 0; i < p->n_cand; i++) p->logits[p->cand[i].id] = p->cand[i].key;
     gather(p, -INFINITY);
+}
+
+/* What top-p, top-k and typical leave of the candidates, in the order of their ids. */
+static void cut_candidates(rwkv_sampler *p, float max, float t, double sum) {
+    const rwkv_sampling *how = &p->how;
+    if (how->top_p < 1) {
+        weigh(p->cand, p->n_cand, max, t);
+        candidate last = find_last(p->cand, p->n_cand, (double)how->top_p * sum, SIZE_MAX);
+        gather(p, (double)last.key); /* ties stay */
+    }
+    if (how->top_k && how->top_k < p->n_cand) {
+        candidate last = find_last(p->cand, p->n_cand, INFINITY, how->top_k);
+        gather(p, (double)last.key);
+        cut_after(p, last);
+    }
+    if (how->typical_p > 0 && how->typical_p < 1) {
+        weigh(p->cand, p->n_cand, max, t);
+        keep_typical(p);
+        restore_order(p);
+    }
 }
 
 /* p->cand, weights and total. In both orders a candidate's weight is exp(logit / T) in the end; the
@@ -529,14 +544,9 @@ static rwkv_status distribute(rwkv_sampler *p, const float *logits, rwkv_error *
         return RWKV_OK;
     }
     float t = how->order == RWKV_ORDER_TEMPERATURE ? how->temperature : 1;
-    bool typical = how->typical_p > 0 && how->typical_p < 1;
     double sum = how->mirostat || how->top_p < 1 ? sum_exp(p->logits, p->n, max, t) : 1;
     gather(p, lowest_logit(p, max, t, sum));
-    if (!how->mirostat && (how->top_p < 1 || how->top_k || typical)) {
-        weigh(p->cand, p->n_cand, max, t);
-        cut_candidates(p, sum);
-        restore_order(p);
-    }
+    if (!how->mirostat) cut_candidates(p, max, t, sum);
     max = -INFINITY; /* typical may have dropped the best */
     for (size_t i = 0; i < p->n_cand; i++) max = p->cand[i].key > max ? p->cand[i].key : max;
     weigh(p->cand, p->n_cand, max, how->temperature);
