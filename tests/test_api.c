@@ -368,6 +368,39 @@ static void batches_are_checked_first(void **unused) {
     rwkv_session_free(c);
 }
 
+/* As each sampler would draw alone; a draw that fails is its own affair. */
+static void draws_are_shared_out(void **unused) {
+    (void)unused;
+    enum { N = 5, BAD = 3 };
+    static float logits[N][V];
+    rwkv_sampler *alone[N], *together[N];
+    rwkv_draw draws[N];
+    rwkv_error errors[N] = {0};
+    for (int i = 0; i < N; i++) {
+        rwkv_sampling how;
+        assert_int_equal(rwkv_sampling_preset(&how, "creative"), RWKV_OK);
+        how.seed = 7 + (uint64_t)i;
+        assert_int_equal(rwkv_sampler_new(&alone[i], V, NULL, &how, NULL), RWKV_OK);
+        assert_int_equal(rwkv_sampler_new(&together[i], V, NULL, &how, NULL), RWKV_OK);
+        for (int k = 0; k < V; k++) logits[i][k] = (float)((k * 31 + i * 17) % 23) / 4;
+        draws[i] = (rwkv_draw){together[i], logits[i], &errors[i], -1, RWKV_OK};
+    }
+    logits[BAD][2] = NAN;
+    for (int round = 0; round < 20; round++) {
+        rwkv_draw_batch(model, draws, N);
+        for (int i = 0; i < N; i++) {
+            int32_t id;
+            rwkv_status st = rwkv_sampler_next(alone[i], logits[i], &id, NULL);
+            assert_int_equal(st, i == BAD ? RWKV_E_NUMERIC : RWKV_OK);
+            assert_int_equal(draws[i].status, st);
+            if (st == RWKV_OK) assert_int_equal(draws[i].token, id);
+            assert_int_equal(errors[i].message[0] != '\0', i == BAD);
+        }
+    }
+    rwkv_draw_batch(model, draws, 0);
+    for (int i = 0; i < N; i++) rwkv_sampler_free(alone[i]), rwkv_sampler_free(together[i]);
+}
+
 static void files_are_written_whole(void **unused) {
     (void)unused;
     char text[] = "not\0a string", path[512];
@@ -549,6 +582,7 @@ int main(void) {
         cmocka_unit_test(copies_go_their_own_way),
         cmocka_unit_test(the_raw_state_can_be_set),
         cmocka_unit_test(batches_are_checked_first),
+        cmocka_unit_test(draws_are_shared_out),
         cmocka_unit_test(files_are_written_whole),
         cmocka_unit_test(threads_share_a_model),
         cmocka_unit_test(a_token_allocates_nothing),

@@ -160,11 +160,74 @@ static void test_follow_ups(void **state) {
     free(out);
 }
 
+/* Logits after every token of a text, alone and beside a second session. */
+static float *logits_of(const char *file, const char *isa, uint32_t flags, size_t *n_logits, double *zeros) {
+    static const char text[] = "User: What is the capital of Japan?\n\nAssistant:";
+    rwkv_model *model = NULL;
+    rwkv_session *s[3] = {NULL};
+    rwkv_info info;
+    rwkv_error err = {0};
+    rwkv_model_options options = {.isa = isa, .n_threads = 2, .flags = flags};
+    rwkv_status st = rwkv_model_open(&model, file, &options, &err);
+    if (st == RWKV_E_ARG) return NULL; /* not on this machine */
+    if (st) fail_msg("%s", err.message);
+    rwkv_model_info(model, &info);
+    for (int i = 0; i < 3; i++) assert_int_equal(rwkv_session_new(&s[i], model, &err), RWKV_OK);
+    int32_t ids[64];
+    size_t n = 0;
+    assert_int_equal(rwkv_encode(rwkv_model_tokenizer(model, &err), text, sizeof text - 1, 0, ids, 64, &n, &err),
+                     RWKV_OK);
+    *n_logits = 3 * n * info.n_vocab;
+    float *all = malloc(*n_logits * sizeof *all), *at = all;
+    assert_non_null(all);
+    for (size_t i = 0; i < n; i++) {
+        const rwkv_batch_item both[] = {{s[1], &ids[i], 1}, {s[2], &ids[(i + 1) % n], 1}};
+        assert_int_equal(rwkv_session_eval(s[0], &ids[i], 1, &err), RWKV_OK);
+        assert_int_equal(rwkv_eval_batch(both, 2, &err), RWKV_OK);
+        for (int k = 0; k < 3; k++, at += info.n_vocab)
+            memcpy(at, rwkv_session_logits(s[k]), info.n_vocab * sizeof *at);
+    }
+    rwkv_model_info(model, &info);
+    *zeros = info.ffn_inputs ? (double)info.ffn_zeros / (double)info.ffn_inputs : 0;
+    for (int i = 0; i < 3; i++) rwkv_session_free(s[i]);
+    rwkv_model_free(model);
+    return all;
+}
+
+/* A trained model leaves most inputs of ffn.value zero; their weights are not read, and that changes not a
+ * bit, whatever the type and the instructions. */
+static void test_zeros_change_nothing(void **state) {
+    (void)state;
+    static const char *const isas[] = {"scalar", "avx2", "avxvnni", "avx512", "avx512-bf16",
+                                       "neon", "neon-dotprod", "neon-i8mm"};
+    static const char *const types[] = {"F16", "Q8_0", "Q4_0", "Q5_1", "Q4_K", "Q6_K"};
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        const char *file = temp_path("zeros.gguf");
+        rwkv_convert_options options = {.type = types[t]};
+        rwkv_error err = {0};
+        if (rwkv_convert(RW_SOURCE_DIR "/models/demo/rwkv-demo-F16.gguf", file, &options, &err))
+            fail_msg("%s", err.message);
+        for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
+            size_t n = 0;
+            double zeros = 0;
+            float *skipped = logits_of(file, isas[i], 0, &n, &zeros);
+            if (!skipped) continue;
+            float *dense = logits_of(file, isas[i], RWKV_MODEL_DENSE, &n, &zeros);
+            assert_non_null(dense);
+            if (zeros > 0 && zeros < 0.6) fail_msg("%s %s: %g zeros", isas[i], types[t], zeros);
+            if (memcmp(skipped, dense, n * sizeof *dense)) fail_msg("%s %s: other logits", isas[i], types[t]);
+            free(skipped);
+            free(dense);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_says_what_it_is),    cmocka_unit_test(test_library),
         cmocka_unit_test(test_run),                cmocka_unit_test(test_once_without_model),
         cmocka_unit_test(test_named),              cmocka_unit_test(test_follow_ups),
+        cmocka_unit_test(test_zeros_change_nothing),
     };
     return cmocka_run_group_tests_name("demo", tests, NULL, NULL);
 }
