@@ -110,6 +110,23 @@ static size_t n_chosen(const rw_checkpoint *c) {
     return 4 * rw_pack_tiles(c->dim[RW_F]);
 }
 
+static size_t desk_bytes(const rw_checkpoint *c) {
+    return sizeof(rw_desk) + n_inputs(c) / RW_MAX_ROWS * RW_FEW + n_chosen(c) * sizeof(rw_chosen);
+}
+
+static rwkv_status make_desks(struct rwkv_model *m, rwkv_error *err) {
+    uint32_t threads = rw_pool_threads(m->pool);
+    m->desks = rw_alloc_aligned(threads * sizeof *m->desks);
+    if (!m->desks) return rw_nomem(err, threads * sizeof *m->desks);
+    for (uint32_t t = 0; t < threads && m->packing; t++) {
+        rw_desk *d = &m->desks[t];
+        d->inputs = rw_alloc_aligned(n_inputs(m->ckpt) / RW_MAX_ROWS * RW_FEW);
+        d->chosen = rw_alloc_aligned(n_chosen(m->ckpt) * sizeof *d->chosen);
+        if (!d->inputs || !d->chosen) return rw_nomem(err, desk_bytes(m->ckpt));
+    }
+    return RWKV_OK;
+}
+
 static rwkv_status make_workspace(struct rwkv_model *m, rwkv_error *err) {
     m->work_len = work_floats(m->ckpt);
     m->panel_len = panel_floats(m->ckpt);
@@ -117,11 +134,11 @@ static rwkv_status make_workspace(struct rwkv_model *m, rwkv_error *err) {
     m->work = rw_alloc_aligned(m->work_len * sizeof *m->work);
     m->panel = rw_alloc_aligned(panels * sizeof *m->panel);
     m->logits = rw_alloc_aligned(logits * sizeof *m->logits);
-    m->sparsity = rw_arena_alloc(&m->arena, 1, sizeof *m->sparsity);
-    if (!m->sparsity) return rw_nomem(err, sizeof *m->sparsity);
+    m->counts = rw_arena_alloc(&m->arena, 1, sizeof *m->counts);
+    if (!m->counts) return rw_nomem(err, sizeof *m->counts);
+    RW_TRY(make_desks(m, err));
     if (m->packing) m->inputs = rw_alloc_aligned(n_inputs(m->ckpt));
-    if (m->packing) m->chosen = rw_alloc_aligned(n_chosen(m->ckpt) * sizeof *m->chosen);
-    if (!m->work || !m->panel || !m->logits || (m->packing && (!m->inputs || !m->chosen)))
+    if (!m->work || !m->panel || !m->logits || (m->packing && !m->inputs))
         return rw_nomem(err, (m->work_len + panels + logits) * sizeof(float));
     return RWKV_OK;
 }
@@ -145,7 +162,7 @@ static rwkv_status check_memory(const rw_checkpoint *c, uint32_t n_threads, uint
     if (!(flags & RWKV_MODEL_EXACT)) weights += rw_packing_growth(c, flags);
     uint64_t state = c->arch->state_len(c) * (uint64_t)c->n_layer;
     uint64_t rest = 4 * (work_floats(c) + n_threads * panel_floats(c) + (RW_LOGIT_ROWS + 1) * (uint64_t)c->dim[RW_V] +
-                         state) + n_inputs(c) + n_chosen(c) * sizeof(rw_chosen);
+                         state) + n_inputs(c) + n_threads * desk_bytes(c);
     if (have == 0 || weights + rest <= have) return RWKV_OK;
     char need[24], got[24], fit[160] = "no type would fit";
     human(weights + rest, need);
@@ -331,12 +348,16 @@ out:
 
 void rwkv_model_free(rwkv_model *m) {
     if (!m) return;
+    for (uint32_t t = 0; m->desks && t < rw_pool_threads(m->pool); t++) {
+        rw_free_aligned(m->desks[t].inputs);
+        rw_free_aligned(m->desks[t].chosen);
+    }
+    rw_free_aligned(m->desks);
     rw_pool_free(m->pool);
     rwkv_tokenizer_free(m->tokenizer);
     rw_free_aligned(m->work);
     rw_free_aligned(m->panel);
     rw_free_aligned(m->inputs);
-    rw_free_aligned(m->chosen);
     rw_free_aligned(m->logits);
     rw_packing_end(m);
     rw_arena_free(&m->arena);
@@ -364,8 +385,8 @@ void rwkv_model_info(const rwkv_model *m, rwkv_info *out) {
         .file_bytes = c->table->file_bytes,
         .state_bytes = m->state_len * sizeof(float),
         .session_bytes = (m->state_len + m->V) * sizeof(float),
-        .ffn_inputs = atomic_load(&m->sparsity->inputs),
-        .ffn_zeros = atomic_load(&m->sparsity->zeros),
+        .ffn_inputs = atomic_load(&m->counts->inputs),
+        .ffn_zeros = atomic_load(&m->counts->zeros),
     };
     for (size_t i = 0; i < c->table->n_tensors; i++) {
         out->n_params += c->table->tensors[i].n_elems;
@@ -373,7 +394,7 @@ void rwkv_model_info(const rwkv_model *m, rwkv_info *out) {
     }
     out->copied_bytes = c->table->copied_bytes + m->arena.total +
                         (m->work_len + m->panel_len * out->n_threads + RW_LOGIT_ROWS * (size_t)m->V) * sizeof(float) +
-                        (m->inputs ? n_inputs(c) + n_chosen(c) * sizeof *m->chosen : 0);
+                        (m->inputs ? n_inputs(c) + out->n_threads * desk_bytes(c) : 0);
     memcpy(out->fingerprint, m->fingerprint, sizeof out->fingerprint);
     memcpy(out->weights_hash, m->weights_hash, sizeof out->weights_hash);
 }

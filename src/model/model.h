@@ -80,10 +80,19 @@ struct rw_arch {
     void (*layer)(rw_eval *e, uint32_t layer);
 };
 
-/* Inputs of RW_SPARSE matrices in passes of few rows; zero: in all rows of the pass. */
-typedef struct rw_sparsity {
+/* Counted by products.c: calls; inputs of RW_SPARSE matrices in passes of few rows, and those that were zero in
+ * all rows of the pass. */
+typedef struct rw_counts {
+    uint64_t products;
     atomic_uint_least64_t inputs, zeros;
-} rw_sparsity;
+} rw_counts;
+
+/* What a thread rounds and chooses for itself, for products of few rows. */
+typedef struct rw_desk {
+    _Alignas(64) uint64_t number; /* of the product that it is for */
+    uint8_t *inputs;              /* [n_inputs / RW_MAX_ROWS * RW_FEW] */
+    rw_chosen *chosen;            /* [n_chosen] columns of ffn.value that are needed */
+} rw_desk;
 
 extern const rw_arch rw_arch_v4, rw_arch_v5, rw_arch_v6, rw_arch_v7, rw_arch_v7a;
 
@@ -111,9 +120,9 @@ struct rwkv_model {
     size_t work_len;            /* floats */
     float *panel;               /* [n_threads][panel_len] decoded weight rows */
     size_t panel_len;           /* floats per thread */
-    rw_sparsity *sparsity;      /* counted by products.c */
+    rw_counts *counts;
     uint8_t *inputs;            /* [n_inputs] bytes: inputs of products, rounded; NULL: nothing is packed */
-    rw_chosen *chosen;          /* [4 * tiles of F] columns of ffn.value that are needed */
+    rw_desk *desks;             /* [n_threads] */
     float *logits;              /* [RW_LOGIT_ROWS, V] when several sequences want theirs */
     rwkv_tokenizer *tokenizer;
     rwkv_error tokenizer_error; /* why there is none */

@@ -18,13 +18,17 @@ typedef struct job {
     const rw_product *list;
     size_t n, n_rows;
     size_t first[MAX_PRODUCTS + 1];  /* units of weight rows before each product */
-    const void *inputs[MAX_PRODUCTS]; /* rounded (rw_act or rw_pairs), panel after panel; NULL: not needed */
+    size_t at[MAX_PRODUCTS]; /* of its inputs, rounded (rw_act or rw_pairs), panel after panel; NONE: not needed */
     struct input {
         const rw_product *of;
-        void *at;
+        size_t at;
     } own[MAX_PRODUCTS]; /* those that are not an earlier product's too */
     size_t n_own;
+    bool each;       /* few: every thread rounds them for itself, rather than wait for one and read its cache */
+    uint64_t number; /* unlike any other job's */
 } job;
+
+#define NONE SIZE_MAX
 
 static size_t x_stride(const rw_product *p) { return p->x_stride ? p->x_stride : p->w->cols; }
 static size_t y_stride(const rw_product *p) { return p->w->rows; }
@@ -41,9 +45,16 @@ static size_t panel_width(const job *j, size_t t) {
     return j->n_rows - t < RW_PANEL ? j->n_rows - t : RW_PANEL;
 }
 
+static uint8_t *inputs_at(const job *j, size_t at, uint32_t thread) {
+    return (j->each ? j->m->desks[thread].inputs : j->m->inputs) + at;
+}
+
+static const void *inputs_of(const job *j, size_t i, uint32_t thread) {
+    return inputs_at(j, j->at[i], thread);
+}
+
 /* Panels [begin, end), counted through all inputs. */
 static void round_panels(void *ctx, size_t begin, size_t end, uint32_t thread) {
-    (void)thread;
     const job *j = ctx;
     const rw_kernels *k = j->m->k;
     size_t panels = (j->n_rows + RW_PANEL - 1) / RW_PANEL;
@@ -53,8 +64,9 @@ static void round_panels(void *ctx, size_t begin, size_t end, uint32_t thread) {
         for (size_t r = 0; r < width; r++) {
             const float *x = in->of->x + (t + r) * x_stride(in->of);
             size_t at = t * rw_pack_tiles(n) + r;
-            if (bfloats(in->of->w)) k->round_bf16(x, n, (rw_pairs *)in->at + at, width);
-            else k->quantize(x, n, (rw_act *)in->at + at, width);
+            void *out = inputs_at(j, in->at, thread);
+            if (bfloats(in->of->w)) k->round_bf16(x, n, (rw_pairs *)out + at, width);
+            else k->quantize(x, n, (rw_act *)out + at, width);
         }
     }
 }
@@ -63,26 +75,27 @@ static bool same_input(const rw_product *a, const rw_product *b) {
     return a->x == b->x && a->w->cols == b->w->cols && bfloats(a->w) == bfloats(b->w);
 }
 
-static void round_inputs(job *j) {
-    uint8_t *free = j->m->inputs;
-    size_t values = 0;
+static size_t n_panels(const job *j) {
+    return j->n_own * ((j->n_rows + RW_PANEL - 1) / RW_PANEL);
+}
+
+/* Finds what is to be rounded; does so if it is much. */
+static void plan_inputs(job *j) {
+    size_t values = 0, free = 0;
     for (size_t i = 0; i < j->n; i++) {
         const rw_product *p = &j->list[i];
+        j->at[i] = NONE;
         if (!p->w->packed) continue;
         size_t k = 0;
-        while (k < i && (!j->inputs[k] || !same_input(&j->list[k], p))) k++;
-        if (k < i) {
-            j->inputs[i] = j->inputs[k];
-            continue;
-        }
-        j->inputs[i] = free;
+        while (k < i && (j->at[k] == NONE || !same_input(&j->list[k], p))) k++;
+        j->at[i] = k < i ? j->at[k] : free;
+        if (k < i) continue;
         j->own[j->n_own++] = (struct input){p, free};
         free += j->n_rows * rw_pack_tiles(p->w->cols) * (bfloats(p->w) ? sizeof(rw_pairs) : sizeof(rw_act));
         values += j->n_rows * p->w->cols;
     }
-    size_t panels = j->n_own * ((j->n_rows + RW_PANEL - 1) / RW_PANEL);
-    if (values < 32768) round_panels(j, 0, panels, 0);
-    else rw_pool_run(j->m->pool, panels, 1, round_panels, j);
+    j->each = j->n_rows <= RW_FEW && values < 32768;
+    if (!j->each) rw_pool_run(j->m->pool, n_panels(j), 1, round_panels, j);
 }
 
 /* How many inputs of a product are zero in all rows. */
@@ -97,38 +110,50 @@ static size_t count_zeros(const job *j, const rw_product *p, const rw_act *acts)
         }
         for (int c = 0; c < RW_TILE_COLS; c++) zeros += any[c] == 0;
     }
-    atomic_fetch_add(&j->m->sparsity->inputs, cols);
-    atomic_fetch_add(&j->m->sparsity->zeros, zeros);
     return zeros;
 }
 
 /* The columns of product i that are needed. Memory gives all lines faster than every second one: only when
  * most inputs are zero in all rows are the others left out. */
-static void choose_columns(const job *j, size_t i) {
+static void choose_columns(const job *j, size_t i, uint32_t thread) {
     const rw_mat *w = j->list[i].w;
-    const rw_act *acts = bfloats(w) ? NULL : j->inputs[i];
+    const rw_act *acts = bfloats(w) ? NULL : inputs_of(j, i, thread);
     size_t zeros = count_zeros(j, &j->list[i], acts);
+    if (thread == 0) {
+        atomic_fetch_add(&j->m->counts->inputs, w->cols);
+        atomic_fetch_add(&j->m->counts->zeros, zeros);
+    }
     if (!acts) return; /* the kernel chooses */
     bool all = j->m->dense || 3 * zeros < 2 * w->cols;
-    rw_choose_columns(w->pack, acts, j->n_rows, w->cols, all, j->m->chosen);
+    rw_choose_columns(w->pack, acts, j->n_rows, w->cols, all, j->m->desks[thread].chosen);
+}
+
+/* What a thread needs before its first product: at most one of them is by columns. */
+static void prepare(void *ctx, uint32_t thread) {
+    const job *j = ctx;
+    if (j->m->desks[thread].number == j->number) return;
+    j->m->desks[thread].number = j->number;
+    if (j->each) round_panels(ctx, 0, n_panels(j), thread);
+    for (size_t i = 0; i < j->n && j->n_rows <= RW_FEW; i++)
+        if (j->at[i] != NONE && j->list[i].w->by_columns) choose_columns(j, i, thread);
 }
 
 /* ---- packed */
 
 /* At most eight strips, from `row` on, with all rows of activations: a few tiles of each are widened and
  * multiplied while they are in the cache. Partial sums wait in between. */
-static void wide_rows(const job *j, size_t i, size_t row, size_t n_rows, float *scratch) {
+static void wide_rows(const job *j, size_t i, size_t row, size_t n_rows, uint32_t thread) {
     const struct rwkv_model *m = j->m;
     const rw_kernels *k = m->k;
     const rw_product *p = &j->list[i];
     const rw_mat *w = p->w;
-    const rw_act *acts = j->inputs[i];
+    const rw_act *acts = inputs_of(j, i, thread);
     size_t tiles = rw_pack_tiles(w->cols), strips = (n_rows + RW_STRIP_ROWS - 1) / RW_STRIP_ROWS, T = j->n_rows;
     size_t wide_bytes = rw_wide_bytes(w->pack), stride = WIDE_TILES * wide_bytes;
     size_t strip_bytes = w->by_columns ? 4 * RW_STRIP_ROWS : rw_pack_strip_bytes(w->pack, w->cols);
     const uint8_t *from = w->by_columns ? w->packed + row / RW_BLOCK_ROWS * rw_block_bytes(w->pack, w->cols)
                                         : w->packed + row / RW_STRIP_ROWS * strip_bytes;
-    float *sums = scratch; /* [strip][row of activations][16] */
+    float *sums = m->panel + thread * m->panel_len; /* [strip][row of activations][16] */
     uint8_t *wide = (uint8_t *)(sums + strips * RW_STRIP_ROWS * T);
     memset(sums, 0, strips * RW_STRIP_ROWS * T * sizeof *sums);
     for (size_t tile = 0; tile < tiles; tile += WIDE_TILES) {
@@ -159,10 +184,10 @@ static void wide_rows(const job *j, size_t i, size_t row, size_t n_rows, float *
 }
 
 /* As many strips as the second-level cache keeps, with all rows of activations, a panel at a time. */
-static void strip_rows(const job *j, size_t i, size_t begin, size_t end) {
+static void strip_rows(const job *j, size_t i, size_t begin, size_t end, uint32_t thread) {
     const rw_product *p = &j->list[i];
     const rw_mat *w = p->w;
-    const rw_act *acts = j->inputs[i];
+    const rw_act *acts = inputs_of(j, i, thread);
     size_t tiles = rw_pack_tiles(w->cols), strip_bytes = rw_pack_strip_bytes(w->pack, w->cols);
     size_t step = (CACHED / strip_bytes + 1) * RW_STRIP_ROWS;
     for (size_t r = begin; r < end; r += step) {
@@ -181,22 +206,21 @@ static void packed_rows(const job *j, size_t i, size_t begin, size_t end, uint32
     bool simple = rw_pack_bits(w->pack) == 4 || rw_pack_bits(w->pack) == 5 || rw_pack_bits(w->pack) == 8;
     if (w->by_columns && j->n_rows <= RW_FEW) {
         j->m->k->matmul_columns[w->pack](w->packed + begin / RW_BLOCK_ROWS * rw_block_bytes(w->pack, w->cols),
-                                         w->cols, end - begin, j->inputs[i], j->m->chosen, j->n_rows, w->scale,
-                                         p->y + begin, y_stride(p));
+                                         w->cols, end - begin, inputs_of(j, i, thread), j->m->desks[thread].chosen,
+                                         j->n_rows, w->scale, p->y + begin, y_stride(p));
     } else if (!w->by_columns && (simple || j->n_rows <= RW_PANEL)) {
-        strip_rows(j, i, begin, end);
+        strip_rows(j, i, begin, end, thread);
     } else {
         for (size_t r = begin; r < end; r += RW_BLOCK_ROWS)
-            wide_rows(j, i, r, end - r < RW_BLOCK_ROWS ? end - r : RW_BLOCK_ROWS,
-                      j->m->panel + thread * j->m->panel_len);
+            wide_rows(j, i, r, end - r < RW_BLOCK_ROWS ? end - r : RW_BLOCK_ROWS, thread);
     }
 }
 
-static void bfloat_rows(const job *j, size_t i, size_t begin, size_t end) {
+static void bfloat_rows(const job *j, size_t i, size_t begin, size_t end, uint32_t thread) {
     const rw_product *p = &j->list[i];
     const rw_mat *w = p->w;
     j->m->k->matmul_bf16_blocks(w->packed + begin / RW_BF16_ROWS * rw_bf16_block_bytes(w->cols), w->cols,
-                                end - begin, j->inputs[i], j->n_rows, w->by_columns && !j->m->dense, w->scale,
+                                end - begin, inputs_of(j, i, thread), j->n_rows, w->by_columns && !j->m->dense, w->scale,
                                 p->y + begin, y_stride(p));
 }
 
@@ -251,7 +275,7 @@ static void follow(const job *j, const rw_product *p, size_t begin, size_t end) 
 static void product_rows(const job *j, size_t i, size_t begin, size_t end, uint32_t thread) {
     const rw_product *p = &j->list[i];
     bool halves = (p->w->type == RW_F16 || p->w->type == RW_BF16) && j->n_rows <= FEW_HALVES;
-    if (bfloats(p->w)) bfloat_rows(j, i, begin, end);
+    if (bfloats(p->w)) bfloat_rows(j, i, begin, end, thread);
     else if (p->w->packed) packed_rows(j, i, begin, end, thread);
     else if (halves) half_rows(j, p, begin, end);
     else decoded_rows(j, p, begin, end, thread);
@@ -261,6 +285,7 @@ static void product_rows(const job *j, size_t i, size_t begin, size_t end, uint3
 /* Units [begin, end), counted through all products. */
 static void run_units(void *ctx, size_t begin, size_t end, uint32_t thread) {
     const job *j = ctx;
+    prepare(ctx, thread);
     for (size_t i = 0; i < j->n; i++) {
         if (end <= j->first[i] || begin >= j->first[i + 1]) continue;
         size_t unit = unit_rows(j->list[i].w), rows = j->list[i].w->rows;
@@ -271,7 +296,7 @@ static void run_units(void *ctx, size_t begin, size_t end, uint32_t thread) {
 }
 
 void rw_products(const struct rwkv_model *m, const rw_product *list, size_t n, size_t n_rows) {
-    job j = {.m = m, .list = list, .n = n, .n_rows = n_rows};
+    job j = {.m = m, .list = list, .n = n, .n_rows = n_rows, .number = ++m->counts->products};
     size_t work = 0;
     for (size_t i = 0; i < n; i++) {
         const rw_mat *w = list[i].w;
@@ -279,9 +304,7 @@ void rw_products(const struct rwkv_model *m, const rw_product *list, size_t n, s
         j.first[i + 1] = j.first[i] + (w->rows + unit - 1) / unit;
         work += (size_t)w->rows * w->cols * n_rows / (w->packed ? 4 : 1);
     }
-    round_inputs(&j);
-    for (size_t i = 0; i < n && n_rows <= RW_FEW; i++) /* at most one of them is by columns */
-        if (list[i].w->packed && list[i].w->by_columns) choose_columns(&j, i);
+    plan_inputs(&j);
     if (work < 32768) run_units(&j, 0, j.first[n], 0); /* not worth waking others */
     else rw_pool_run(m->pool, j.first[n], 1, run_units, &j);
 }
