@@ -377,19 +377,6 @@ static inline void quantize_group(const float *x, rw_act *out, int g) {
     out->minus_sum16[2 * g + 1] = -sum1;
 }
 
-static void quantize(const float *x, size_t n, rw_act *out, size_t stride) {
-    for (; n >= RW_TILE_COLS; n -= RW_TILE_COLS, x += RW_TILE_COLS, out += stride) {
-        quantize_group(x, out, 0);
-        quantize_group(x + 32, out, 1);
-    }
-    if (n > 0) {
-        float rest[RW_TILE_COLS] = {0};
-        memcpy(rest, x, n * sizeof *x);
-        quantize_group(rest, out, 0);
-        quantize_group(rest + 32, out, 1);
-    }
-}
-
 #include "table.h"
 
 #if defined(RW_AVXVNNI)

@@ -398,3 +398,21 @@ static void wkv7(const float *r, const float *w, const float *k, const float *v,
         kappa += stride, a += stride, y += stride;
     }
 }
+
+/* ---- activations as eight-bit integers */
+
+/* 32 of them, group g of out: of the including file. */
+static inline void quantize_group(const float *x, rw_act *out, int g);
+
+static void quantize(const float *x, size_t n, rw_act *out, size_t stride) {
+    for (; n >= RW_TILE_COLS; n -= RW_TILE_COLS, x += RW_TILE_COLS, out += stride) {
+        quantize_group(x, out, 0);
+        quantize_group(x + 32, out, 1);
+    }
+    if (n > 0) {
+        float rest[RW_TILE_COLS] = {0};
+        memcpy(rest, x, n * sizeof *x);
+        quantize_group(rest, out, 0);
+        quantize_group(rest + 32, out, 1);
+    }
+}

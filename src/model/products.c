@@ -199,11 +199,11 @@ static void strip_rows(const job *j, size_t i, size_t begin, size_t end, uint32_
     }
 }
 
-/* Five and six bits are worth widening: they take longest to unpack. */
+/* Types with a scale for every 16 columns are worth widening: they take longest to unpack. */
 static void packed_rows(const job *j, size_t i, size_t begin, size_t end, uint32_t thread) {
     const rw_product *p = &j->list[i];
     const rw_mat *w = p->w;
-    bool simple = rw_pack_bits(w->pack) == 4 || rw_pack_bits(w->pack) == 5 || rw_pack_bits(w->pack) == 8;
+    bool simple = rw_pack_scales(w->pack) == 2;
     if (w->by_columns && j->n_rows <= RW_FEW) {
         j->m->k->matmul_columns[w->pack](w->packed + begin / RW_BLOCK_ROWS * rw_block_bytes(w->pack, w->cols),
                                          w->cols, end - begin, inputs_of(j, i, thread), j->m->desks[thread].chosen,
