@@ -142,7 +142,8 @@ rwkv_status rw_packing_reserve(struct rwkv_model *m, const rw_weight *w, rw_mat 
     if (m->exact || (layout == RW_ROWS && !bfloats)) return RWKV_OK;
     if (!m->packing) RW_TRY(make_room(m, err));
     mat->pack = bfloats ? RW_NOT_PACKED : rw_pack_of(type);
-    mat->by_columns = layout == RW_COLUMNS || (bfloats && w->rule->flags & RW_SPARSE);
+    mat->by_columns = layout == RW_COLUMNS ||
+                      (bfloats && w->rule->flags & RW_SPARSE && mat->cols % RW_TILE_COLS == 0);
     if (w->tensor->layout != RW_ROWS) { /* by whoever wrote the file */
         mat->packed = w->data;
         return RWKV_OK;

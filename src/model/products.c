@@ -220,8 +220,8 @@ static void bfloat_rows(const job *j, size_t i, size_t begin, size_t end, uint32
     const rw_product *p = &j->list[i];
     const rw_mat *w = p->w;
     j->m->k->matmul_bf16_blocks(w->packed + begin / RW_BF16_ROWS * rw_bf16_block_bytes(w->cols), w->cols,
-                                end - begin, inputs_of(j, i, thread), j->n_rows, w->by_columns && !j->m->dense, w->scale,
-                                p->y + begin, y_stride(p));
+                                end - begin, inputs_of(j, i, thread), j->n_rows,
+                                w->by_columns && !j->m->dense, w->scale, p->y + begin, y_stride(p));
 }
 
 /* ---- exact */
