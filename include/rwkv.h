@@ -341,8 +341,8 @@ RWKV_API rwkv_status rwkv_sampler_copy(rwkv_sampler *dst, const rwkv_sampler *sr
 /* Draws the next token and counts it. logits: [n_vocab]. */
 RWKV_API rwkv_status rwkv_sampler_next(rwkv_sampler *p, const float *logits, int32_t *token,
                                        rwkv_error *err);
-/* The same for several sessions of a model at once, on its threads. A sampler may occur once; each
- * draw has its own result. */
+/* The same for several sessions of a model at once, on its threads; takes turns with evaluations. A
+ * sampler may occur once; each draw has its own result. */
 typedef struct rwkv_draw {
     rwkv_sampler *sampler;
     const float *logits;
