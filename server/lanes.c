@@ -200,7 +200,8 @@ static void answer_all(engine *e) {
     for (size_t i = 0; i < e->options.max_lanes; i++) {
         lane *l = &e->lanes[i];
         if (l->phase != LANE_ANSWERING || l->n_fed != l->job->text->n) continue;
-        e->draws[n] = (rwkv_draw){l->job->sampler, rwkv_session_logits(l->session), &l->err, 0, RWKV_OK};
+        e->draws[n] = (rwkv_draw){
+            .sampler = l->job->sampler, .logits = rwkv_session_logits(l->session), .err = &l->err};
         e->batched[n++] = l;
     }
     rwkv_draw_batch(e->model, e->draws, n);

@@ -107,5 +107,7 @@ INLINE void put_rows(float *y, vf v, size_t n) {
 #include "columns.h"
 
 const rw_kernels rw_kernels_avx512 = {.name = "avx512", KERNELS};
-const rw_kernels rw_kernels_avx512_bf16 = {
-    .name = "avx512-bf16", KERNELS, .round_bf16 = rw_round_bf16, .matmul_bf16_blocks = rw_matmul_bf16_blocks};
+const rw_kernels rw_kernels_avx512_bf16 = {.name = "avx512-bf16",
+                                           KERNELS,
+                                           .round_bf16 = rw_round_bf16,
+                                           .matmul_bf16_blocks = rw_matmul_bf16_blocks};

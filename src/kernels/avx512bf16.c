@@ -1,6 +1,5 @@
 /* avx512bf16.c - products with blocks of bfloat16 (quant/pack.h) for x86-64 with AVX512-BF16: one
- * instruction multiplies two columns of each of sixteen rows and adds them up. Activations are
- * rounded to bfloat16 on the way.
+ * instruction multiplies two columns of each of sixteen rows and adds them up.
  *
  * Sums: one per row and token, column after column of each pair's second, then first; products of
  * bfloats are exact, sums are rounded to nearest even. Denormal numbers count as zero. */
@@ -97,17 +96,21 @@ static void dense_block(const uint8_t *block, size_t cols, size_t n_rows, const 
     }
 }
 
-/* The words that are not zero for all of n_tokens; returns how many. */
+/* The words that are not zero for all of n_tokens; returns how many. Sixteen at a time, as are written. */
 static size_t choose_words(const rw_pairs *x, size_t n_tokens, size_t n_words, uint32_t *chosen) {
+    __m512i word = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     size_t n = 0;
-    for (size_t k = 0; k < n_words; k++) {
+    for (size_t k = 0; k < n_words; k += 16, word = _mm512_add_epi32(word, _mm512_set1_epi32(16))) {
         const rw_pairs *of_tile = x + k / WORDS * n_tokens;
-        uint32_t any = 0;
-        for (size_t t = 0; t < n_tokens; t++) any |= of_tile[t].word[k % WORDS];
-        chosen[n] = (uint32_t)k;
-        n += any != 0;
+        __m512i any = _mm512_setzero_si512();
+        for (size_t t = 0; t < n_tokens; t++)
+            any = _mm512_or_si512(any, _mm512_loadu_si512(of_tile[t].word + k % WORDS));
+        uint32_t mask = _mm512_test_epi32_mask(any, any);
+        if (n_words - k < 16) mask &= (1u << (n_words - k)) - 1;
+        _mm512_storeu_si512(chosen + n, _mm512_maskz_compress_epi32((__mmask16)mask, word));
+        n += (size_t)__builtin_popcount(mask);
     }
-    memset(chosen + n, 0, AHEAD * sizeof *chosen);
+    _mm512_storeu_si512(chosen + n, _mm512_setzero_si512());
     return n;
 }
 
@@ -116,7 +119,7 @@ void rw_matmul_bf16_blocks(const uint8_t *blocks, size_t cols, size_t n_rows, co
     enum { MOST = 16384 }; /* words; longer rows are multiplied whole */
     uint32_t chosen[MOST + AHEAD];
     size_t n_words = (cols + 1) / 2, n = n_words;
-    if (sparse && n_tokens <= 2 && n_words < MOST) n = choose_words(x, n_tokens, n_words, chosen);
+    if (sparse && n_tokens <= 2 && n_words <= MOST) n = choose_words(x, n_tokens, n_words, chosen);
     for (size_t r = 0; r < n_rows; r += RW_BF16_ROWS, blocks += rw_bf16_block_bytes(cols)) {
         size_t rows = n_rows - r < RW_BF16_ROWS ? n_rows - r : RW_BF16_ROWS;
         if (2 * n > n_words) /* not worth it: see rw_choose_columns */

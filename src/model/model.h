@@ -21,7 +21,7 @@ typedef struct rw_mat {
     const uint8_t *data;
     const uint8_t *packed;      /* as in quant/pack.h; NULL: exact products from data */
     rw_pack pack;               /* RW_NOT_PACKED: packed as blocks of bfloat16 */
-    bool by_columns;            /* so packed that columns can be left out: in blocks, not in strips */
+    bool by_columns;            /* so packed that columns can be left out: integers in blocks, else in strips */
     rw_type type;
     uint32_t rows, cols;
     size_t row_bytes;

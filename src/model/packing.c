@@ -93,7 +93,7 @@ static void pack_units(void *ctx, size_t begin, size_t end, uint32_t thread) {
 }
 
 /* Bytes that a matrix takes here, in lines; 0: it is not packed, or is in the file. k: NULL if bfloats,
- * which are no longer than the file's rows, do not count. */
+ * which take no more than the file's rows rounded up to blocks, do not count. */
 static uint64_t packed_bytes(const rw_checkpoint *c, const rw_weight *w, rw_type main, const rw_kernels *k) {
     if (!w->tensor || w->rule->kind == RW_VECTOR || w->tensor->layout != RW_ROWS) return 0;
     uint32_t cols = rw_rule_cols(c, w->rule);

@@ -1,7 +1,7 @@
 /* products.c - products of weights and rows of activations: y = W x for all rows, then what follows at once
  * on what was just computed. Several products that do not wait for each other share one run of the pool.
  *
- *     packed strips    few rows: the kernel reads them as they are; more: widened, once for all rows
+ *     packed strips    the kernel reads them as they are; many rows of some types: widened, once for all rows
  *     packed blocks    few rows: columns whose inputs are zero are skipped; more: widened
  *     bfloats          blocks too; the kernel skips columns
  *     halves           few rows: multiplied as stored; else as
@@ -118,12 +118,13 @@ static size_t count_zeros(const job *j, const rw_product *p, const rw_act *acts)
 static void choose_columns(const job *j, size_t i, uint32_t thread) {
     const rw_mat *w = j->list[i].w;
     const rw_act *acts = bfloats(w) ? NULL : inputs_of(j, i, thread);
+    if (!acts && thread > 0) return; /* the kernel chooses, and one thread counts */
     size_t zeros = count_zeros(j, &j->list[i], acts);
     if (thread == 0) {
         atomic_fetch_add(&j->m->counts->inputs, w->cols);
         atomic_fetch_add(&j->m->counts->zeros, zeros);
     }
-    if (!acts) return; /* the kernel chooses */
+    if (!acts) return;
     bool all = j->m->dense || 3 * zeros < 2 * w->cols;
     rw_choose_columns(w->pack, acts, j->n_rows, w->cols, all, j->m->desks[thread].chosen);
 }
